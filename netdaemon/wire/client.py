@@ -1,0 +1,200 @@
+"""The client's side of one conversation: requests to bytes; bytes in, replies and events out; knows no socket."""
+
+from __future__ import annotations
+
+import errno
+from typing import TypeVar
+
+from netdaemon.errors import (
+    BadRequest,
+    ConversationAborted,
+    LocalProtocolError,
+    NotAttached,
+    Refusal,
+    RemoteProtocolError,
+    TooLarge,
+    refusal_from_errno,
+)
+from netdaemon.wire import layout, v1
+from netdaemon.wire.answers import EVENTS, Abort, Attached, End, Event, Failure, Message, Output, Taken, Welcome
+from netdaemon.wire.commands import Data, Hello, Kill, Request
+from netdaemon.wire.connection import HEAD, U16, VERSION, Conversation
+from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD
+
+T = TypeVar("T")
+
+# The largest id; they are unsigned 32 bits.
+ID_MAX = 0xFFFFFFFF
+
+
+class ClientConnection(Conversation):
+    """The client's side of one conversation.
+
+    Send what `hello` returns, feed the answer in, and take it with `next_message`; from then on `request`.
+
+    :param version: the highest version to offer; 1 for the daemon of 2009.
+    """
+
+    def __init__(self, *, version: int = VERSION, packets: bool = False) -> None:
+        super().__init__(packets=packets)
+        if version not in (1, 2):
+            raise LocalProtocolError(f"version {version}; 1 and 2 are known")
+        self._offered = version
+        self._last_id = 0
+        self._pending: dict[int, type[Request]] = {}
+        self._attachments: set[int] = set()
+        self._received = 0
+
+    def hello(self, message: Hello) -> bytes:
+        """The first thing to send."""
+        if self._last_id:
+            raise LocalProtocolError("HELLO was said already")
+        body = U16.pack(self._offered)
+        if self._offered > 1:
+            body += layout.encode(message)
+        if MESSAGE_HEAD + len(body) > GREETING_LIMIT:
+            raise TooLarge(f"HELLO has {len(body)} bytes, and at most {GREETING_LIMIT} are read before it is answered")
+        return self._pack(self._take_id(Hello), Hello.command, body)
+
+    def _take_id(self, declaration: type[Request]) -> int:
+        id = self._last_id
+        while True:
+            id = id + 1 if id < ID_MAX else 1
+            if id not in self._pending and id not in self._attachments:
+                break
+        self._last_id = id
+        self._pending[id] = declaration
+        return id
+
+    def request(self, message: Request) -> tuple[int, bytes]:
+        """The id that the answer will have, and what to send.
+
+        :raises LocalProtocolError: HELLO has not been answered, or the agreed version cannot say this.
+        :raises TooLarge: it does not fit into one message.
+        """
+        if self.version is None:
+            raise LocalProtocolError("HELLO has not been answered")
+        if self.version == 1:
+            self._check_v1(message)
+            body = v1.encode_request(message)
+        else:
+            body = layout.encode(message)
+            if type(message) is Data:
+                body += message.payload
+        if MESSAGE_HEAD + len(body) > self.max_message:
+            raise TooLarge(f"the request has {len(body)} bytes and a message at most {self.max_message}")
+        id = self._take_id(type(message))
+        return id, self._pack(id, message.command, body)
+
+    def _check_v1(self, message: Request) -> None:
+        attached = next(iter(self._attachments), None)
+        to = getattr(message, "to", None)
+        if isinstance(message, Data | Kill) and (to is None or to != attached):
+            raise NotAttached("a version-1 connection feeds and signals the process that it is attached to, only")
+
+    def next_message(self) -> tuple[int, Message | Refusal] | None:
+        """The next reply or event, and the id of the request that it belongs to; a Refusal is raised in its caller.
+
+        A reply is a `Reply`, a `Refusal` or, to HELLO, the `Welcome`. None: wait for more bytes.
+
+        :raises RemoteProtocolError: the daemon broke the rules.
+        :raises ConversationAborted: the daemon ended the conversation, or refused HELLO; its message says why.
+        """
+        while True:
+            octets = self._reader.next()
+            if octets is None:
+                return None
+            id, command = HEAD.unpack_from(octets)
+            if command == Abort.command:
+                raise self._read_abort(octets)
+            if self.version is None:
+                return id, self._read_welcome(id, command, octets)
+            expected = self._pending.get(id) if id else None
+            if expected is not None:
+                return id, self._read_reply(id, command, octets, expected)
+            event = self._read_event(id, command, octets)
+            if event is not None:
+                return event
+
+    def _read_abort(self, octets: bytes) -> ConversationAborted:
+        if self.version == 2:
+            abort = self._decode(Abort, octets)
+        else:
+            decoded = v1.decode_answer(Abort.command, octets, MESSAGE_HEAD, None)
+            assert isinstance(decoded, Abort)
+            abort = decoded
+        return ConversationAborted(abort.message, abort.errno)
+
+    def _read_welcome(self, id: int, command: int, octets: bytes) -> Welcome:
+        if command != Welcome.command or id not in self._pending or len(octets) < MESSAGE_HEAD + 2:
+            raise RemoteProtocolError(f"the command {command:#06x} came instead of the answer to HELLO")
+        version = U16.unpack_from(octets, MESSAGE_HEAD)[0]
+        if not 1 <= version <= self._offered:
+            raise RemoteProtocolError(f"the daemon wants version {version}; {self._offered} or lower was offered")
+        del self._pending[id]
+        if version == 1:
+            if len(octets) != MESSAGE_HEAD + 2:
+                raise RemoteProtocolError("bytes stand after the version in the answer to HELLO")
+            self._agree(1, self.max_message)
+            return Welcome(window=0)
+        welcome = self._decode(Welcome, octets, MESSAGE_HEAD + 2)
+        self._agree(version, welcome.max_message)
+        return welcome
+
+    def _read_reply(self, id: int, command: int, octets: bytes, expected: type[Request]) -> Message | Refusal:
+        message: Message
+        if self.version == 1:
+            message = v1.decode_answer(command, octets, MESSAGE_HEAD, expected.replies[-1])
+            if isinstance(message, Event):
+                raise RemoteProtocolError(f"the event {command:#06x} came in place of a reply")
+        elif command == Failure.command:
+            message = self._decode(Failure, octets)
+        else:
+            for declaration in expected.replies:
+                if declaration.command == command:
+                    message = self._decode(declaration, octets)
+                    break
+            else:
+                raise RemoteProtocolError(f"{expected.__name__} was answered with the command {command:#06x}")
+        del self._pending[id]
+        if isinstance(message, Attached):
+            self._attachments.add(id)
+            self._received = 0
+        if isinstance(message, Failure):
+            if self.version == 1:
+                return refusal_from_errno(message.errno, message.message)
+            return message.refusal()
+        if isinstance(message, Taken) and message.accepted < 0:
+            return Taken(accepted=0, end=0)
+        return message
+
+    def _read_event(self, id: int, command: int, octets: bytes) -> tuple[int, Message] | None:
+        if self.version == 1:
+            if id != 0 or not self._attachments:
+                raise RemoteProtocolError(f"an answer has the id {id}, and no request has")
+            event = v1.decode_answer(command, octets, MESSAGE_HEAD, None)
+            if isinstance(event, Output):
+                # Version 1 tells no offsets; counting from the attachment on is the best that can be said.
+                event = Output(channel=event.channel, offset=self._received, payload=event.payload)
+                self._received += len(event.payload)
+            return next(iter(self._attachments)), event
+        if id not in self._attachments:
+            raise RemoteProtocolError(f"an answer has the id {id}, and no request or attachment has")
+        declaration = EVENTS.get(command)
+        if declaration is None:
+            # A daemon newer than this client may tell more; what is not understood is not missed.
+            return None
+        message = self._decode(declaration, octets)
+        if isinstance(message, End):
+            self._attachments.discard(id)
+        return id, message
+
+    def _decode(self, declaration: type[T], octets: bytes, start: int = MESSAGE_HEAD) -> T:
+        try:
+            return layout.decode(declaration, octets, start, strict=False)
+        except BadRequest as error:
+            raise RemoteProtocolError(f"{declaration.__name__}: {error}") from None
+
+    def abort(self, message: str) -> bytes:
+        """Tell the daemon that it broke the rules; close the connection after sending it."""
+        return self._encode_abort(errno.EBADMSG, message, "protocol-error")

@@ -1,0 +1,64 @@
+"""What both sides of a conversation share: framing, the agreed version and limits, and how a message is put together."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from netdaemon.wire import layout, v1
+from netdaemon.wire.answers import Abort
+from netdaemon.wire.frame import (
+    LENGTH,
+    MAX_MESSAGE,
+    MAX_PACKET,
+    Buffer,
+    FrameReader,
+    PacketReader,
+    Reader,
+)
+
+VERSION = 2
+
+# id:u32 command:u16
+HEAD = Struct(">IH")
+U16 = Struct(">H")
+
+
+class Conversation:
+    """What both sides share: a reader of messages, a version once it is agreed, and how a message is put together."""
+
+    def __init__(self, *, packets: bool) -> None:
+        self.version: int | None = None
+        self.packets = packets
+        self.max_message = MAX_PACKET if packets else MAX_MESSAGE
+        self._reader: Reader = PacketReader() if packets else FrameReader()
+
+    def receive(self, octets: Buffer) -> None:
+        """Take what one read of the socket gave: any part of a stream, or one packet. It is copied."""
+        self._reader.receive(octets)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes of a message are here and its end is not, or have not been asked for."""
+        return self._reader.unfinished
+
+    @property
+    def waiting(self) -> int:
+        """How many received bytes wait to be read as messages."""
+        return self._reader.waiting
+
+    def _agree(self, version: int, max_message: int) -> None:
+        self.version = version
+        self.max_message = min(max_message, self.max_message)
+        self._reader.limit = self.max_message
+
+    def _pack(self, id: int, command: int, body: bytes) -> bytes:
+        if self.packets:
+            return HEAD.pack(id, command) + body
+        return LENGTH.pack(MESSAGEHEAD + len(body)) + HEAD.pack(id, command) + body
+
+    def _encode_abort(self, number: int, message: str, code: str = "") -> bytes:
+        # Before HELLO is answered no version is agreed; the older form can be read by everyone.
+        told = Abort(code=code, errno=number, message=message)
+        body = layout.encode(told) if self.version == 2 else v1.encode_answer(told)
+        assert body is not None
+        return self._pack(0, Abort.command, body)

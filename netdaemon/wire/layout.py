@@ -1,0 +1,148 @@
+"""From a message's declaration (an annotated dataclass) to its box and back; knows no particular message."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from netdaemon.errors import BadRequest, LocalProtocolError
+from netdaemon.wire import fields
+from netdaemon.wire.box import END, decode_box, pair
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One declared field: its name in Python, its key on the wire, its type, and whether it may be left out."""
+
+    name: str
+    key: bytes
+    field: fields.Field[Any]
+    required: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a declaration comes to."""
+
+    slots: tuple[Slot, ...]
+    by_key: dict[bytes, Slot]
+    required: frozenset[bytes]
+    payload: str | None
+
+
+def _field_of(hint: Any) -> fields.Field[Any] | None:
+    """The Field in ``Annotated[T, FIELD]`` or ``Annotated[T, FIELD] | None``."""
+    if get_origin(hint) is Annotated:
+        for note in get_args(hint)[1:]:
+            if isinstance(note, fields.Field):
+                return note
+        return None
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        for part in get_args(hint):
+            found = _field_of(part)
+            if found is not None:
+                return found
+    return None
+
+
+@functools.cache
+def layout(declaration: type[Any]) -> Layout:
+    """The layout of an annotated dataclass.
+
+    A trailing underscore in a Python name (``from_``, ``for_``) is not part of the key.
+    """
+    hints = get_type_hints(declaration, include_extras=True)
+    slots: list[Slot] = []
+    payload: str | None = None
+    for declared in dataclasses.fields(declaration):
+        field = _field_of(hints[declared.name])
+        if field is None:
+            raise TypeError(f"{declaration.__name__}.{declared.name} has no wire type")
+        if field is fields.PAYLOAD:
+            payload = declared.name
+            continue
+        required = declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
+        slots.append(Slot(declared.name, declared.name.rstrip("_").encode("ascii"), field, required))
+    return Layout(
+        tuple(slots),
+        {slot.key: slot for slot in slots},
+        frozenset(slot.key for slot in slots if slot.required),
+        payload,
+    )
+
+
+def encode(message: Any) -> bytes:
+    """The box of *message*; a value of None is left out.
+
+    :raises LocalProtocolError: a value is not of its field's type.
+    """
+    parts: list[bytes] = []
+    for slot in layout(type(message)).slots:  # type: ignore[arg-type]
+        value = getattr(message, slot.name)
+        if value is None:
+            continue
+        try:
+            octets = slot.field.encode(value)
+        except (TypeError, ValueError) as error:
+            raise LocalProtocolError(f"{type(message).__name__}.{slot.name}: {error}") from None
+        parts.append(pair(slot.key, octets))
+    parts.append(END)
+    return b"".join(parts)
+
+
+def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool) -> T:
+    """The message of type *declaration* whose box, and payload if it has one, stand in *octets* at *start*.
+
+    :param strict: refuse keys that are not declared (requests); otherwise skip them (replies and events).
+    :raises BadRequest: a field is missing, unknown, or of the wrong type; ``field`` names it.
+    :raises RemoteProtocolError: it is no box.
+    """
+    plan = layout(declaration)  # type: ignore[arg-type]  # typeshed: a class is hashable
+    pairs, end = decode_box(octets, start)
+    values: dict[str, Any] = {}
+    by_key = plan.by_key
+    for key, raw in pairs.items():
+        slot = by_key.get(key)
+        if slot is None:
+            if not strict:
+                continue
+            name = key.decode("ascii", "backslashreplace")
+            known = ", ".join(slot.key.decode() for slot in plan.slots) or "none"
+            raise BadRequest(f"{declaration.__name__} has no field {name!r}; it has: {known}", field=name)
+        try:
+            values[slot.name] = slot.field.decode(raw)
+        except BadRequest as error:
+            raise BadRequest(f"{key.decode()}: {error}", field=key.decode()) from None
+        except ValueError as error:
+            raise BadRequest(f"{key.decode()} is not of type {slot.field.name}: {error}", field=key.decode()) from None
+    if plan.payload is not None:
+        values[plan.payload] = octets[end:]
+    elif end != len(octets):
+        raise BadRequest(f"{declaration.__name__} has {len(octets) - end} bytes after its box, and none belong there")
+    if not plan.required <= pairs.keys():
+        missing = sorted(key.decode() for key in plan.required - pairs.keys())
+        raise BadRequest(f"{declaration.__name__} needs the field {missing[0]!r}", field=missing[0])
+    return declaration(**values)
+
+
+def record(declaration: type[Any]) -> fields.Field[Any]:
+    """The field type of a record: *declaration*'s box in a box. Unknown keys in it are refused, as in any request."""
+
+    def decode_record(octets: bytes) -> Any:
+        return decode(declaration, octets, strict=True)
+
+    return fields.record(encode, decode_record)
+
+
+def open_record(declaration: type[Any]) -> fields.Field[Any]:
+    """The same for what a daemon sends: keys that this side does not know are skipped."""
+
+    def decode_record(octets: bytes) -> Any:
+        return decode(declaration, octets, strict=False)
+
+    return fields.record(encode, decode_record)

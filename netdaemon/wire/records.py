@@ -1,0 +1,213 @@
+"""The words and records that messages speak of: states, channels, scopes, and a process as people know it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Annotated
+
+from netdaemon.errors import BadRequest
+from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT, array, word
+from netdaemon.wire.layout import open_record, record
+
+
+class Channel(IntEnum):
+    """One of a process's three standard streams. A pty and a merged process have output on STDOUT only."""
+
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+
+
+class State(Enum):
+    """Where a process is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    EXITED = "exited"
+    FAILED = "failed"
+
+
+class Scope(Enum):
+    """Whom a signal reaches: the child alone, its process group, or all that descends from it."""
+
+    PROCESS = "process"
+    GROUP = "group"
+    TREE = "tree"
+
+
+class Until(Enum):
+    """What WAIT waits for. *ended* is exited and all its output closed."""
+
+    EXITED = "exited"
+    ENDED = "ended"
+    RUNNING = "running"
+    REMOVED = "removed"
+
+
+class Reason(Enum):
+    """Why an attachment ended."""
+
+    DETACHED = "detached"
+    REMOVED = "removed"
+    REVOKED = "revoked"
+    REPLACED = "replaced"
+    SHUTDOWN = "shutdown"
+
+
+class Fate(Enum):
+    """What SHUTDOWN does with the processes."""
+
+    KEEP = "keep"
+    STOP = "stop"
+
+
+STATE = word(State)
+SCOPE = word(Scope)
+UNTIL = word(Until)
+REASON = word(Reason)
+FATE = word(Fate)
+
+# A terminal's size travels to the kernel as two unsigned shorts.
+TERMINAL_MAX = 0xFFFF
+
+# A name is typed, matched by globs and used in file names.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,63}")
+NAME_RULE = "1 to 64 of the characters A-Z a-z 0-9 . _ @ : -, the first a letter or digit"
+
+# Labels are kept with the process and sent with every record.
+LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+LABEL_KEY_RULE = "1 to 63 of the characters A-Z a-z 0-9 . _ / -, the first a letter or digit"
+MAX_LABELS = 64
+MAX_LABEL_VALUE = 256
+# Labels that only netdaemon itself sets.
+RESERVED_LABEL = "nd."
+
+
+def check_range(field: str, value: int, least: int, most: int) -> None:
+    """Refuse an integer outside of what its field allows."""
+    if not least <= value <= most:
+        raise BadRequest(f"{field} is {value}, and {least} to {most} are allowed", field=field)
+
+
+def check_os_text(field: str, value: str, *, empty: bool = False) -> None:
+    """Refuse what the operating system cannot take as a name: a NUL, or nothing at all."""
+    if "\0" in value:
+        raise BadRequest(f"{field} has a NUL in it", field=field)
+    if not value and not empty:
+        raise BadRequest(f"{field} is empty", field=field)
+
+
+def check_name(field: str, value: str) -> None:
+    """Refuse what cannot be a process's name."""
+    if not NAME.fullmatch(value):
+        raise BadRequest(f"{field} is {value!r}, and a name is {NAME_RULE}", field=field)
+
+
+def check_labels(field: str, labels: tuple[str, ...]) -> None:
+    """Refuse labels that are malformed, doubled, too many or reserved."""
+    if len(labels) > MAX_LABELS:
+        raise BadRequest(f"{len(labels)} labels, and at most {MAX_LABELS} are allowed", field=field)
+    seen: set[str] = set()
+    for label in labels:
+        key, equals, value = label.partition("=")
+        if not equals:
+            raise BadRequest(f"the label {label!r} is not of the form key=value", field=field)
+        if not LABEL_KEY.fullmatch(key):
+            raise BadRequest(f"the label key {key!r} is not {LABEL_KEY_RULE}", field=field)
+        if key.startswith(RESERVED_LABEL):
+            raise BadRequest(
+                f"the label {key!r}: keys that begin with {RESERVED_LABEL!r} are netdaemon's own", field=field
+            )
+        if key in seen:
+            raise BadRequest(f"the label {key!r} stands twice", field=field)
+        if len(value) > MAX_LABEL_VALUE:
+            raise BadRequest(f"the label {key!r} has {len(value)} characters; at most {MAX_LABEL_VALUE}", field=field)
+        seen.add(key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pty:
+    """A terminal: its size in character cells, and TERM if it is to be set in the child's environment."""
+
+    rows: Annotated[int, INTEGER] = 24
+    columns: Annotated[int, INTEGER] = 80
+    term: Annotated[str, TEXT] | None = None
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 0, TERMINAL_MAX)
+        check_range("columns", self.columns, 0, TERMINAL_MAX)
+        if self.term is not None:
+            check_os_text("term", self.term)
+
+
+PTY = record(Pty)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessRecord:
+    """A process as people know it. Times are microseconds since the epoch, UTC.
+
+    Once it has exited: ``code`` xor ``signal``; neither means that the status is unknown. ``eof`` lists the
+    channels that are closed: 0 that the child reads no more input, 1 and 2 that no more output can come.
+    """
+
+    id: Annotated[str, TEXT]
+    name: Annotated[str, TEXT] | None = None
+    labels: Annotated[tuple[str, ...], array(TEXT)] = ()
+    state: Annotated[State, STATE]
+    generation: Annotated[int, INTEGER] = 1
+    argv: Annotated[tuple[str, ...], array(OS_TEXT)]
+    cwd: Annotated[str, OS_TEXT] = "/"
+    pty: Annotated[Pty, PTY] | None = None
+    merge: Annotated[bool, BOOLEAN] = False
+    owner: Annotated[str, TEXT] = ""
+    pid: Annotated[int, INTEGER] | None = None
+    created: Annotated[int, INTEGER] = 0
+    started: Annotated[int, INTEGER] | None = None
+    exited: Annotated[int, INTEGER] | None = None
+    code: Annotated[int, INTEGER] | None = None
+    signal: Annotated[int, INTEGER] | None = None
+    core: Annotated[bool, BOOLEAN] | None = None
+    begin: Annotated[int, INTEGER] = 0
+    end: Annotated[int, INTEGER] = 0
+    stdin_end: Annotated[int, INTEGER] = 0
+    eof: Annotated[tuple[int, ...], array(INTEGER)] = ()
+    attached: Annotated[int, INTEGER] = 0
+    keep: Annotated[int, INTEGER] = 0
+
+
+PROCESS = open_record(ProcessRecord)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What the daemon allows; bytes and counts."""
+
+    clients: Annotated[int, INTEGER] = 0
+    processes: Annotated[int, INTEGER] = 0
+    exited: Annotated[int, INTEGER] = 0
+    attachments: Annotated[int, INTEGER] = 0
+    requests: Annotated[int, INTEGER] = 0
+    message: Annotated[int, INTEGER] = 0
+    window: Annotated[int, INTEGER] = 0
+    keep: Annotated[int, INTEGER] = 0
+    descriptors: Annotated[int, INTEGER] = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """What the daemon has now: connected clients, processes by whether they run, attachments, open descriptors."""
+
+    clients: Annotated[int, INTEGER] = 0
+    running: Annotated[int, INTEGER] = 0
+    exited: Annotated[int, INTEGER] = 0
+    attachments: Annotated[int, INTEGER] = 0
+    descriptors: Annotated[int, INTEGER] = 0
+
+
+LIMITS = open_record(Limits)
+COUNTS = open_record(Counts)
