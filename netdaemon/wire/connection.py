@@ -1,4 +1,4 @@
-"""What both sides of a conversation share: framing, the agreed version and limits, and how a message is put together."""
+"""What both sides of a conversation share: framing, the agreed version and limits, the putting together of messages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Conversation:
     def _pack(self, id: int, command: int, body: bytes) -> bytes:
         if self.packets:
             return HEAD.pack(id, command) + body
-        return LENGTH.pack(MESSAGEHEAD + len(body)) + HEAD.pack(id, command) + body
+        return LENGTH.pack(MESSAGE_HEAD + len(body)) + HEAD.pack(id, command) + body
 
     def _encode_abort(self, number: int, message: str, code: str = "") -> bytes:
         # Before HELLO is answered no version is agreed; the older form can be read by everyone.
