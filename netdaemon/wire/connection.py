@@ -10,6 +10,7 @@ from netdaemon.wire.frame import (
     LENGTH,
     MAX_MESSAGE,
     MAX_PACKET,
+    MESSAGE_HEAD,
     Buffer,
     FrameReader,
     PacketReader,
