@@ -1,0 +1,55 @@
+"""The seams of netdaemon, each with more than one implementation; knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+__all__ = ["IDirectTransport", "ILauncher", "IPeerCredentials", "IScheduler"]
+
+
+class IScheduler(Interface):
+    """What netdaemon asks of a reactor: `IReactorTime` and `IReactorFDSet` in one object."""
+
+
+class ILauncher(Interface):
+    """Whoever is the parent of the children: it forks, and it keeps the exit status until that is recorded.
+
+    Everything above it works from what it hands over, a `netdaemon.keeper.launch.Launched`: descriptors, a pid
+    and a pidfd.
+    """
+
+    def launch(spec: Any) -> Deferred[Any]:
+        """Fork and execute *spec*, a `netdaemon.keeper.launch.Spec`.
+
+        :return: fires with the `Launched` once the program has been executed; its descriptors belong to the
+            caller then. Fails with `netdaemon.keeper.launch.LaunchError`; no child is left in that case.
+        """
+
+    def collect(launched: Any) -> Deferred[Any]:
+        """The exit status of a child whose pidfd has become readable; may be asked again until `release`.
+
+        :return: fires with a `netdaemon.keeper.launch.ExitStatus`.
+        """
+
+    def release(launched: Any) -> None:
+        """The exit status has been recorded: the kernel may forget the child, and its pid be used again."""
+
+
+class IDirectTransport(Interface):
+    """A transport that can send several buffers in one system call, without keeping a copy where it need not."""
+
+    idle = Attribute("Whether nothing waits to be sent: the next `sendParts` goes to the kernel at once.")
+
+    def sendParts(parts: Sequence[bytes | memoryview]) -> None:
+        """Send *parts* after all that waits. What the kernel does not take is copied: the caller may overwrite it."""
+
+
+class IPeerCredentials(Interface):
+    """A transport that knows from the kernel who is at the other end."""
+
+    def peerCredentials() -> tuple[int, int, int]:
+        """(pid, uid, gid) as they were when the other end connected."""

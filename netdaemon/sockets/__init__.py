@@ -1,0 +1,1 @@
+"""UNIX sockets under Twisted as netdaemon needs them; knows no messages."""

@@ -1,0 +1,126 @@
+"""Accepts connections on a bound UNIX socket, at the limit of descriptors too; knows no messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from netdaemon.sockets.transport import PacketTransport, StreamTransport
+
+# Connections that wait for accept: the kernel's own cap is 4,096, and a reconnect storm wants all of it.
+BACKLOG = 4096
+
+# Connections accepted at one readiness: a storm must not keep everybody else waiting.
+ACCEPTS_A_TURN = 32
+
+# Seconds without accepting when not even the descriptor kept in reserve could help.
+PAUSE = 0.5
+
+
+class Listener(FileDescriptor):
+    """Listens on *bound*, which it owns; the file in the file system is somebody else's to remove.
+
+    :param build: makes the protocol for a new connection; told the listener's kind by its argument.
+    :param reactor: `IReactorFDSet` and `IReactorTime`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bound: socket.socket, build: Callable[[bool], IProtocol], reactor: Any) -> None:
+        super().__init__(reactor)
+        self.reactor: Any = reactor
+        self._socket = bound
+        self._build = build
+        self._packets = bound.type == socket.SOCK_SEQPACKET
+        self._transport = PacketTransport if self._packets else StreamTransport
+        self._address = os.fsdecode(bound.getsockname())
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._paused: Any = None
+
+    def begin(self) -> None:
+        """Listen, and accept from now on."""
+        self._socket.setblocking(False)
+        self._socket.listen(BACKLOG)
+        self.connected = 1
+        self.startReading()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return f"listener,{self._address}"
+
+    def doRead(self) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._turn_away()
+                elif error.errno in (errno.ENOMEM, errno.ENOBUFS):
+                    self._pause()
+                # Anything else is the fault of one connection, which is gone.
+                return
+            sock.setblocking(False)
+            try:
+                protocol = self._build(self._packets)
+                self._transport(sock, protocol, self.reactor, self._address).begin()
+            except Exception:
+                self._log.failure("a connection could not be set up")
+                sock.close()
+
+    def _turn_away(self) -> None:
+        """No descriptor is left: take the connection with the one in reserve, and close it."""
+        os.close(self._reserve)
+        try:
+            sock, _address = self._socket.accept()
+            sock.close()
+        except OSError:
+            self._pause()
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._reserve = -1
+            self._pause()
+        self._log.warn("no descriptor is left for a new connection; it was closed", code="no-descriptors")
+
+    def _pause(self) -> None:
+        if self._paused is None:
+            self.stopReading()
+            self._paused = self.reactor.callLater(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = None
+        if self._reserve < 0:
+            try:
+                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                self._pause()
+                return
+        self.startReading()
+
+    def close(self) -> None:
+        """Stop listening; connections that were made stay."""
+        if self.connected:
+            self.connectionLost(None)
+
+    def connectionLost(self, reason: Failure | None) -> None:
+        self.stopReading()
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+        super().connectionLost(reason)
+        self._socket.close()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
