@@ -44,6 +44,9 @@ class ClientConnection(Conversation):
         self._pending: dict[int, type[Request]] = {}
         self._attachments: set[int] = set()
         self._received = 0
+        # Version 1 does not tell how much input was accepted: what was sent, by the id of the request, and all of it.
+        self._sent: dict[int, int] = {}
+        self._accepted = 0
 
     def hello(self, message: Hello) -> bytes:
         """The first thing to send."""
@@ -84,6 +87,8 @@ class ClientConnection(Conversation):
         if MESSAGE_HEAD + len(body) > self.max_message:
             raise TooLarge(f"the request has {len(body)} bytes and a message at most {self.max_message}")
         id = self._take_id(type(message))
+        if self.version == 1 and isinstance(message, Data):
+            self._sent[id] = len(message.payload)
         return id, self._pack(id, message.command, body)
 
     def _check_v1(self, message: Request) -> None:
@@ -145,8 +150,8 @@ class ClientConnection(Conversation):
         message: Message
         if self.version == 1:
             message = v1.decode_answer(command, octets, MESSAGE_HEAD, expected.replies[-1])
-            if isinstance(message, Event):
-                raise RemoteProtocolError(f"the event {command:#06x} came in place of a reply")
+            if type(message) not in (Failure, *expected.replies):
+                raise RemoteProtocolError(f"{expected.__name__} was answered with the command {command:#06x}")
         elif command == Failure.command:
             message = self._decode(Failure, octets)
         else:
@@ -158,14 +163,19 @@ class ClientConnection(Conversation):
                 raise RemoteProtocolError(f"{expected.__name__} was answered with the command {command:#06x}")
         del self._pending[id]
         if isinstance(message, Attached):
+            if self.version == 1:
+                # There is one at most, and nothing tells that an earlier one has ended.
+                self._attachments.clear()
             self._attachments.add(id)
-            self._received = 0
+            self._received = self._accepted = 0
+        sent = self._sent.pop(id, 0)
         if isinstance(message, Failure):
             if self.version == 1:
                 return refusal_from_errno(message.errno, message.message)
             return message.refusal()
-        if isinstance(message, Taken) and message.accepted < 0:
-            return Taken(accepted=0, end=0)
+        if self.version == 1 and isinstance(message, Taken):
+            self._accepted += sent
+            return Taken(accepted=sent, end=self._accepted)
         return message
 
     def _read_event(self, id: int, command: int, octets: bytes) -> tuple[int, Message] | None:
@@ -173,6 +183,8 @@ class ClientConnection(Conversation):
             if id != 0 or not self._attachments:
                 raise RemoteProtocolError(f"an answer has the id {id}, and no request has")
             event = v1.decode_answer(command, octets, MESSAGE_HEAD, None)
+            if not isinstance(event, Event):
+                raise RemoteProtocolError(f"the reply {command:#06x} has the id 0, which is for events")
             if isinstance(event, Output):
                 # Version 1 tells no offsets; counting from the attachment on is the best that can be said.
                 event = Output(channel=event.channel, offset=self._received, payload=event.payload)

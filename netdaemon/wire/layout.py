@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from netdaemon.errors import BadRequest, LocalProtocolError
+from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
 from netdaemon.wire.box import END, decode_box, pair
 
@@ -130,19 +130,22 @@ def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool)
     return declaration(**values)
 
 
-def record(declaration: type[Any]) -> fields.Field[Any]:
-    """The field type of a record: *declaration*'s box in a box. Unknown keys in it are refused, as in any request."""
-
+def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
     def decode_record(octets: bytes) -> Any:
-        return decode(declaration, octets, strict=True)
+        try:
+            return decode(declaration, octets, strict=strict)
+        except RemoteProtocolError as error:
+            # The message around it is whole: one value is of the wrong type, as any other may be.
+            raise ValueError(str(error)) from None
 
     return fields.record(encode, decode_record)
+
+
+def record(declaration: type[Any]) -> fields.Field[Any]:
+    """The field type of a record: *declaration*'s box in a box. Unknown keys in it are refused, as in any request."""
+    return _record(declaration, strict=True)
 
 
 def open_record(declaration: type[Any]) -> fields.Field[Any]:
     """The same for what a daemon sends: keys that this side does not know are skipped."""
-
-    def decode_record(octets: bytes) -> Any:
-        return decode(declaration, octets, strict=False)
-
-    return fields.record(encode, decode_record)
+    return _record(declaration, strict=False)

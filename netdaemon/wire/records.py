@@ -145,6 +145,8 @@ class Pty:
 
 
 PTY = record(Pty)
+# The same as a daemon tells it in a process's record.
+TOLD_PTY = open_record(Pty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +164,7 @@ class ProcessRecord:
     generation: Annotated[int, INTEGER] = 1
     argv: Annotated[tuple[str, ...], array(OS_TEXT)]
     cwd: Annotated[str, OS_TEXT] = "/"
-    pty: Annotated[Pty, PTY] | None = None
+    pty: Annotated[Pty, TOLD_PTY] | None = None
     merge: Annotated[bool, BOOLEAN] = False
     owner: Annotated[str, TEXT] = ""
     pid: Annotated[int, INTEGER] | None = None

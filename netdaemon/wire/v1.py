@@ -15,7 +15,7 @@ from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire.answers import Abort, Attached, Event, Failure, Listing, Message, Ok, Output, Reply, Status, Taken
 from netdaemon.wire.commands import Attach, Data, Hello, Kill, List, Request, Start
 from netdaemon.wire.frame import MAX_PACKET
-from netdaemon.wire.records import Channel, ProcessRecord, State
+from netdaemon.wire.records import Channel, ProcessRecord, Scope, State
 
 _U16 = Struct(">H")
 _I32 = Struct(">i")
@@ -81,7 +81,10 @@ class _Cursor:
 
 
 def _string(value: str) -> bytes:
-    octets = value.encode("utf-8", "surrogateescape")
+    try:
+        octets = value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"{value!r} cannot be sent: {error}") from None
     if b"\0" in octets:
         raise LocalProtocolError(f"{value!r} has a NUL in it, and a version-1 string ends at its first")
     return octets + b"\0"
@@ -121,18 +124,21 @@ def _status_fields(status: int, status_code: int) -> dict[str, Any]:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+def _refuse_lost(message: Request, *names: str) -> None:
+    for name in names:
+        if getattr(message, name):
+            command = type(message).__name__.upper()
+            raise LocalProtocolError(f"version 1 of the protocol has no {name.rstrip('_')!r} in {command}")
+
+
 def _encode_hello(_: Any) -> bytes:
     return b""
 
 
 def _encode_start(message: Start) -> bytes:
-    lost = [
-        name
-        for name in ("cwd", "name", "labels", "pty", "merge", "keep", "from_", "channels", "read_only")
-        if getattr(message, name)
-    ]
-    if lost:
-        raise LocalProtocolError(f"version 1 of the protocol has no {lost[0].rstrip('_')!r} in START")
+    _refuse_lost(message, "cwd", "name", "labels", "pty", "merge", "keep", "from_", "channels", "read_only")
+    if not message.attach:
+        raise LocalProtocolError("version 1 of the protocol has no START without attach: it always attaches")
     path = message.argv[0] if message.path is None else message.path
     if message.argv[0] != path:
         raise LocalProtocolError("version 1 of the protocol has no argv[0] of its own: the path serves as it")
@@ -145,6 +151,7 @@ def _decode_start(body: _Cursor) -> Start:
 
 
 def _encode_attach(message: Attach) -> bytes:
+    _refuse_lost(message, "from_", "channels", "read_only")
     return _string(message.process)
 
 
@@ -152,15 +159,23 @@ def _decode_attach(body: _Cursor) -> Attach:
     return Attach(process=body.string())
 
 
-def _encode_list(_: Any) -> bytes:
+def _encode_list(message: List) -> bytes:
+    _refuse_lost(message, "select", "after", "limit")
     return b""
 
 
 def _encode_data(message: Data) -> bytes:
+    if message.at is not None:
+        raise LocalProtocolError("version 1 of the protocol has no 'at' in DATA")
+    if not 0 <= message.channel <= 0xFFFF:
+        raise LocalProtocolError(f"channel {message.channel}; a version-1 channel has 16 bits, unsigned")
     return _U16.pack(message.channel) + _buffer(message.payload)
 
 
 def _encode_kill(message: Kill) -> bytes:
+    _refuse_lost(message, "process", "generation")
+    if message.scope not in (None, Scope.GROUP):
+        raise LocalProtocolError("version 1 of the protocol has no 'scope' in KILL")
     return _U16.pack(message.signal)
 
 
@@ -296,8 +311,9 @@ def decode_answer(command: int, octets: bytes, start: int, expected: type[Reply]
         elif command == Output.command:
             message = Output(channel=body.u16(), payload=body.buffer())
         elif command == Ok.command:
-            # Version 1 does not tell how much was accepted: all of it, or there would be an ERROR.
-            message = Taken(accepted=-1, end=-1) if expected is Taken else Ok()
+            # Version 1 does not tell how much was accepted: all of it, or there would be an ERROR. How much that
+            # is, whoever sent it knows.
+            message = Taken(accepted=0, end=0) if expected is Taken else Ok()
         else:
             raise RemoteProtocolError(f"the command {command:#06x} is no answer of version 1")
         body.finish()
