@@ -42,7 +42,7 @@ class ILauncher(Interface):
 class IDirectTransport(Interface):
     """A transport that can send several buffers in one system call, without keeping a copy where it need not."""
 
-    idle = Attribute("Whether nothing waits to be sent: the next `sendParts` goes to the kernel at once.")
+    waiting = Attribute("How many bytes wait to be sent; at 0 the next `sendParts` goes to the kernel at once.")
 
     def sendParts(parts: Sequence[bytes | memoryview]) -> None:
         """Send *parts* after all that waits. What the kernel does not take is copied: the caller may overwrite it."""
@@ -53,3 +53,26 @@ class IPeerCredentials(Interface):
 
     def peerCredentials() -> tuple[int, int, int]:
         """(pid, uid, gid) as they were when the other end connected."""
+
+
+class IOutput(Interface):
+    """Where a process's output goes: `netdaemon.process.spool.Spool`."""
+
+    def room() -> int:
+        """How many bytes may be appended now; 0 while somebody holds the process back."""
+
+    def append_from(pipe: int, channel: int, count: int, now: int) -> int:
+        """Move up to *count* bytes out of *pipe*; 0 at its end."""
+
+
+class IOutputProtocol(Interface):
+    """A process protocol that reads output where it is kept, and is told only that there is more of it."""
+
+    def outputArrived(channel: int, length: int) -> None:
+        """*length* bytes of *channel* have been appended."""
+
+    def outputBlocked() -> None:
+        """There is output and no room for it: the child waits until ``resumeProducing`` is called."""
+
+    def outputFailed(error: OSError) -> None:
+        """Output could not be kept (a full disk); the child waits, and it is tried again by itself."""

@@ -73,12 +73,12 @@ class StreamTransport(tcp.Connection):
         return None
 
     @property
-    def idle(self) -> bool:
-        return bool(self.connected) and not (self._tempDataLen or self.dataBuffer or self.disconnecting)
+    def waiting(self) -> int:
+        return self._tempDataLen + len(self.dataBuffer) - self.offset
 
     def sendParts(self, parts: Sequence[bytes | memoryview]) -> None:
         sent = 0
-        if self.idle:
+        if not self.waiting and self.connected and not self.disconnecting:
             try:
                 sent = self.socket.sendmsg(parts)
             except OSError:
@@ -100,13 +100,14 @@ class PacketTransport(StreamTransport):
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: Any, address: str) -> None:
         super().__init__(sock, protocol, reactor, address)
         self._packets: deque[bytes] = deque()
+        self._waiting = 0
 
     @property
-    def idle(self) -> bool:
-        return bool(self.connected) and not (self._packets or self.disconnecting)
+    def waiting(self) -> int:
+        return self._waiting
 
     def sendParts(self, parts: Sequence[bytes | memoryview]) -> None:
-        if self.idle:
+        if not self._packets and self.connected and not self.disconnecting:
             try:
                 self.socket.sendmsg(parts)
             except OSError:
@@ -119,6 +120,7 @@ class PacketTransport(StreamTransport):
         if not self.connected or self.disconnecting:
             return
         self._packets.append(data)
+        self._waiting += len(data)
         if self.producer is not None and self.streamingProducer and not self.producerPaused:
             self.producerPaused = True
             self.producer.pauseProducing()  # type: ignore[attr-defined]
@@ -132,7 +134,7 @@ class PacketTransport(StreamTransport):
                 return None
             except OSError:
                 return main.CONNECTION_LOST
-            self._packets.popleft()
+            self._waiting -= len(self._packets.popleft())
         self.stopWriting()
         if self.producer is not None and self.producerPaused:
             self.producerPaused = False

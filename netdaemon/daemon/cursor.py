@@ -1,0 +1,79 @@
+"""One reader of one process's output: where it is, which channels it wants, how long it may hold; knows no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netdaemon.process.record import Process
+from netdaemon.process.spool import Segment
+from netdaemon.wire.answers import Gap, Output, Status
+
+Item = Segment | Gap | Output | Status
+
+
+class Cursor:
+    """Reads a process at its own pace, from ``offset`` on.
+
+    :param channels: which outputs are wanted.
+    :param hold: seconds for which it may hold the process back, in total since it was last caught up; 0 drops,
+        None holds for ever.
+    :ivar lapsed: whether its right to hold is used up; it has it again once it has caught up.
+    """
+
+    def __init__(self, process: Process, offset: int, channels: frozenset[int], hold: float | None) -> None:
+        self.process = process
+        self.offset = offset
+        self.lapsed = False
+        self.on_lapse: Callable[[], None] = lambda: None
+        self.allowance = hold
+        self._hold = hold
+        self._channels = channels
+        self._point = 0
+        # Kept apart from whether it holds now: a reader that has lapsed still has a right.
+        self._may_hold = hold is None or hold > 0
+        if self._may_hold:
+            process.spool.hold(self)
+
+    def next(self, limit: int) -> Item | None:
+        """What to tell next; output of at most *limit* bytes, valid until something is appended. None: caught up."""
+        spool = self.process.spool
+        points = self.process.points
+        while True:
+            if self.offset < spool.begin:
+                gap = Gap(from_=self.offset, to=spool.begin)
+                self.offset = spool.begin
+                return gap
+            point = points[self._point] if self._point < len(points) else None
+            until = spool.end if point is None else point.offset
+            if self.offset < until:
+                segment = spool.segment(self.offset, min(limit, until - self.offset))
+                self.offset += len(segment.data)
+                if segment.channel in self._channels:
+                    return segment
+            elif point is not None:
+                self._point += 1
+                if point.status is not None:
+                    return point.status
+                if point.closed == 0 or point.closed in self._channels:
+                    assert point.closed is not None
+                    return Output(channel=point.closed, offset=point.offset, time=point.time)
+            else:
+                self._caught_up()
+                return None
+
+    def _caught_up(self) -> None:
+        self.allowance = self._hold
+        if self.lapsed:
+            self.lapsed = False
+            self.process.spool.hold(self)
+
+    def lapse(self) -> None:
+        """The right to hold is used up: what is overwritten from here on becomes a GAP."""
+        self.lapsed = True
+        self.on_lapse()
+
+    def close(self) -> None:
+        """Read no more, hold no more."""
+        if self._may_hold:
+            self.process.spool.release(self)
+            self.process.holding.moved()

@@ -1,0 +1,399 @@
+"""One connected client: its requests in, its replies and events out, and how much may be under way; no policy."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.policy import Principal
+from netdaemon.errors import Denied, InternalError, LimitReached, NotAttached, Refusal, RemoteProtocolError
+from netdaemon.interfaces import IDirectTransport, IPeerCredentials
+from netdaemon.process.spool import Segment
+from netdaemon.wire.answers import Attached, Event, Output, Reply
+from netdaemon.wire.answers import Failure as ErrorReply
+from netdaemon.wire.commands import Hello, Request
+from netdaemon.wire.frame import Buffer
+from netdaemon.wire.records import Reason
+from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.v1 import MAX_OUTPUT
+
+# Seconds within which a client must have said HELLO, and have finished a message that it has begun.
+HELLO_TIMEOUT = 5.0
+MESSAGE_TIMEOUT = 30.0
+
+# Output in one message: what one read of a pipe gives; a client reads it in one go.
+OUTPUT_CHUNK = 128 * 1024
+
+# Output sent to one client before the others have their turn.
+OUTPUT_TURN = 1 << 20
+
+# Replies that may wait for a client that sends requests and does not read; beyond it, its requests are not read.
+REPLY_BACKLOG = 64 * 1024
+
+# What one connection may have of an unfinished message before it counts towards what all together may have.
+COUNTED = 64 * 1024
+
+# Requests under way and attachments on one connection: far above what a panel uses, far below what would hurt.
+MAX_REQUESTS = 1024
+MAX_ATTACHMENTS = 1024
+
+_log = Logger()
+
+
+class Daemon(Protocol):
+    """What a peer asks of the daemon."""
+
+    reactor: Any
+
+    def admit(self, peer: Peer, credentials: tuple[int, int, int]) -> Principal:
+        """The peer's principal; raises Denied or LimitReached."""
+
+    def greet(self, peer: Peer, hello: Hello) -> Any:
+        """The answer to HELLO."""
+
+    def respond(self, peer: Peer, id: int, request: Request) -> Reply | Deferred[Reply]:
+        """Carry out a request."""
+
+    def buffered(self, peer: Peer, count: int) -> bool:
+        """*peer* has *count* bytes of an unfinished message; False if that is too much for all together."""
+
+    def detached(self, peer: Peer, attachment: Attachment) -> None:
+        """An attachment is over."""
+
+    def gone(self, peer: Peer) -> None:
+        """The connection is lost."""
+
+
+@implementer(IPushProducer)
+class Peer(TwistedProtocol):
+    """A client's connection, as the daemon has it.
+
+    :param packets: whether it is a SOCK_SEQPACKET.
+    """
+
+    principal: Principal | None = None
+
+    def __init__(self, daemon: Daemon, *, packets: bool = False) -> None:
+        self.connection = ServerConnection(packets=packets)
+        self.attachments: dict[int, Attachment] = {}
+        self._daemon = daemon
+        self._packets = packets
+        self._direct: Any = None
+        self._willing = True
+        self._waiting: dict[Attachment, None] = {}
+        self._deferred: dict[int, Deferred[Any]] = {}
+        self._replies: list[bytes] | None = None
+        self._replies_size = 0
+        self._timer: Any = None
+        self._unfinished_since: float | None = None
+        self._counted = False
+        self._chunk = OUTPUT_CHUNK
+        self._turn: Any = None
+        self._closing = False
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self._direct = IDirectTransport(self.transport, None)
+        self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._too_slow, "HELLO", HELLO_TIMEOUT)
+        credentials = IPeerCredentials(self.transport, None)
+        try:
+            if credentials is None:
+                raise Denied("this transport cannot tell who you are")
+            self.principal = self._daemon.admit(self, credentials.peerCredentials())
+        except (Denied, LimitReached) as refusal:
+            self._abort(refusal.errno, refusal.message, refusal.code)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        self._willing = False
+        self._stop_timer()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        for deferred in list(self._deferred.values()):
+            deferred.cancel()
+        self._deferred.clear()
+        for attachment in list(self.attachments.values()):
+            attachment.close()
+        self._daemon.gone(self)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self, what: str, seconds: float) -> None:
+        self._timer = None
+        self._abort(errno.ETIMEDOUT, f"{what} was not finished within {seconds:g} seconds", "too-slow")
+
+    def _abort(self, number: int, message: str, code: str = "protocol-error") -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._send(self.connection.abort(number, message, code))
+        self._flush()
+        self._lose()
+
+    def _lose(self) -> None:
+        """Close once all has been sent; a client that does not read is not waited for long."""
+        assert self.transport is not None
+        self.transport.unregisterProducer()  # type: ignore[attr-defined]
+        self.transport.loseConnection()
+        self._stop_timer()
+        self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._cut)
+
+    def _cut(self) -> None:
+        self._timer = None
+        assert self.transport is not None
+        abort = getattr(self.transport, "abortConnection", self.transport.loseConnection)
+        abort()
+
+    def close(self, reason: Reason) -> None:
+        """End every attachment with *reason*, and the connection once that has been sent."""
+        if self._closing:
+            return
+        for attachment in list(self.attachments.values()):
+            attachment.end(reason)
+        self._closing = True
+        self._lose()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: Buffer) -> None:
+        if self._closing:
+            return
+        self.connection.receive(data)
+        self._work()
+
+    def _work(self) -> None:
+        """Answer what has been received, as long as the answers can be sent; join them."""
+        self._replies, self._replies_size = [], 0
+        answered = False
+        try:
+            while not self._closing and self._may_reply():
+                received = self.connection.next_request()
+                if received is None:
+                    break
+                answered = True
+                self._answer(*received)
+                if self._replies_size > REPLY_BACKLOG:
+                    self._flush()
+                    self._replies, self._replies_size = [], 0
+        except RemoteProtocolError as error:
+            self._abort(error.errno, str(error))
+        except Exception:
+            _log.failure("a conversation could not go on")
+            self._abort(errno.EIO, "the daemon failed; its log has more", "internal-error")
+        finally:
+            self._flush()
+        self._watch_progress(answered)
+        self._send_waiting()
+
+    def _may_reply(self) -> bool:
+        """Whether the client takes its replies; if it does not, it gets to send no more until it does."""
+        if self._direct is None or self._direct.waiting <= REPLY_BACKLOG:
+            return True
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+        return False
+
+    def _watch_progress(self, answered: bool) -> None:
+        """Keep time while a message has begun and not ended; HELLO's own time runs on."""
+        if self._closing or self.connection.version is None:
+            return
+        waiting = self.connection.waiting
+        if self._counted or waiting > COUNTED:
+            self._counted = waiting > COUNTED
+            if not self._daemon.buffered(self, waiting if self._counted else 0):
+                self._abort(
+                    errno.ENOBUFS, "too much of unfinished messages waits here; try again later", "limit-reached"
+                )
+                return
+        if not self.connection.unfinished:
+            self._unfinished_since = None
+            return
+        if answered or self._unfinished_since is None:
+            self._unfinished_since = self._daemon.reactor.seconds()
+        if self._timer is None:
+            self._timer = self._daemon.reactor.callLater(MESSAGE_TIMEOUT, self._check_progress)
+
+    def _check_progress(self) -> None:
+        self._timer = None
+        if self._unfinished_since is None:
+            return
+        left = self._unfinished_since + MESSAGE_TIMEOUT - self._daemon.reactor.seconds()
+        if not self._may_reply():
+            # It is this side that does not read.
+            left = MESSAGE_TIMEOUT
+        if left <= 0:
+            self._too_slow("a message", MESSAGE_TIMEOUT)
+        else:
+            self._timer = self._daemon.reactor.callLater(left, self._check_progress)
+
+    def _answer(self, id: int, request: Request | Refusal) -> None:
+        if isinstance(request, Hello) and self.connection.version is None:
+            self._send(self.connection.welcome(id, self._daemon.greet(self, request)))
+            self._stop_timer()
+            self._chunk = OUTPUT_CHUNK if self.connection.version == 2 else MAX_OUTPUT
+            return
+        try:
+            if isinstance(request, Refusal):
+                raise request
+            if len(self._deferred) >= MAX_REQUESTS:
+                raise LimitReached(
+                    f"{MAX_REQUESTS} requests of this connection wait for their answers; that is the limit"
+                )
+            outcome = self._daemon.respond(self, id, request)
+        except Refusal as refusal:
+            self._reply(id, ErrorReply.of(refusal))
+        except Exception:
+            _log.failure("{request} failed", request=type(request).__name__)
+            self._reply(id, ErrorReply.of(InternalError("the daemon failed at this request; its log has more")))
+        else:
+            if isinstance(outcome, Deferred):
+                self._deferred[id] = outcome
+                outcome.addCallbacks(
+                    self._late_reply, self._late_refusal, callbackArgs=(id, request), errbackArgs=(id, request)
+                )
+            else:
+                self._reply(id, outcome)
+
+    def _late_reply(self, reply: Reply, id: int, request: Request) -> None:
+        if self._deferred.pop(id, None) is not None:
+            self._reply(id, reply)
+
+    def _late_refusal(self, failure: Failure, id: int, request: Request) -> None:
+        if self._deferred.pop(id, None) is None or failure.check(CancelledError):
+            return
+        refusal = failure.value
+        if not isinstance(refusal, Refusal):
+            _log.failure("{request} failed", failure, request=type(request).__name__)
+            refusal = InternalError("the daemon failed at this request; its log has more")
+        self._reply(id, ErrorReply.of(refusal))
+
+    def _reply(self, id: int, reply: Reply) -> None:
+        self._send(self.connection.reply(id, reply))
+        if isinstance(reply, Attached):
+            self.attachments[id].begin()
+
+    # --- attachments -------------------------------------------------------------------------------------------------
+
+    def attach(self, attachment: Attachment) -> None:
+        """*attachment* is this connection's from here on; it begins when the reply to its request is out."""
+        self.attachments[attachment.id] = attachment
+
+    def check_attachments(self) -> None:
+        """Refuse one more than there may be."""
+        if len(self.attachments) >= MAX_ATTACHMENTS:
+            raise LimitReached(f"this connection has {MAX_ATTACHMENTS} attachments, and that is the limit")
+
+    def attachment(self, id: int) -> Attachment:
+        """This connection's attachment of that id.
+
+        :raises NotAttached: it has none.
+        """
+        found = self.attachments.get(id)
+        if found is None:
+            raise NotAttached(f"this connection has no attachment {id}", field="to")
+        return found
+
+    def lapsed(self, attachment: Attachment) -> None:
+        if self.connection.version == 1:
+            # It cannot be told of a gap, and must not get a stream with a piece missing.
+            self._abort(errno.ENOBUFS, "output was not read in time and is not kept any longer", "too-slow")
+
+    def closed(self, attachment: Attachment) -> None:
+        self.attachments.pop(attachment.id, None)
+        self._waiting.pop(attachment, None)
+        self._daemon.detached(self, attachment)
+
+    def ready(self, attachment: Attachment) -> None:
+        """There is something to send for *attachment*: now if the client takes it, else when it does."""
+        self._waiting[attachment] = None
+        if self._willing and self._replies is None and self._turn is None:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """One chunk for each attachment in turn, until there is nothing to send or the client takes no more."""
+        sent = 0
+        waiting = self._waiting
+        while waiting and self._willing:
+            attachment = next(iter(waiting))
+            del waiting[attachment]
+            size = attachment.send(self._chunk)
+            if size:
+                waiting[attachment] = None
+                sent += size
+                if sent >= OUTPUT_TURN:
+                    if self._turn is None:
+                        self._turn = self._daemon.reactor.callLater(0, self._next_turn)
+                    return
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._send_waiting()
+
+    def pauseProducing(self) -> None:
+        """The client does not take what is sent."""
+        self._willing = False
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        if self._closing:
+            return
+        self._willing = True
+        self.transport.resumeProducing()  # type: ignore[union-attr]
+        self._work()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` says so."""
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def send_output(self, id: int, segment: Segment) -> None:
+        head = self.connection.output_head(id, segment.channel, segment.offset, segment.time, len(segment.data))
+        self._send_parts((head, segment.data))
+
+    def send_event(self, id: int, event: Event) -> None:
+        if isinstance(event, Output) and self.connection.version == 1 and not event.channel:
+            # Version 1 knows of no end of channel 0.
+            return
+        if id in self.connection.open_ids:
+            self._send(self.connection.event(id, event))
+
+    def _send(self, octets: bytes) -> None:
+        if not octets:
+            return
+        if self._replies is None:
+            self._send_parts((octets,))
+        else:
+            self._replies.append(octets)
+            self._replies_size += len(octets)
+
+    def _flush(self) -> None:
+        replies, self._replies = self._replies, None
+        if not replies:
+            return
+        if self._packets:
+            for one in replies:
+                self._send_parts((one,))
+        else:
+            self._send_parts((b"".join(replies),))
+
+    def _send_parts(self, parts: Sequence[bytes | memoryview]) -> None:
+        if self._direct is not None:
+            self._direct.sendParts(parts)
+        else:
+            self.transport.write(b"".join(parts))  # type: ignore[union-attr]

@@ -1,0 +1,275 @@
+"""One responder per request: translate, delegate, translate back; decides nothing by itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+
+import netdaemon
+from netdaemon.daemon import selection
+from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
+from netdaemon.errors import BadRequest, Denied, UnknownChannel
+from netdaemon.process.record import Process
+from netdaemon.wire.answers import (
+    WINDOW,
+    Attached,
+    DaemonInfo,
+    Listing,
+    OfProcess,
+    Ok,
+    Reply,
+    Started,
+    Taken,
+)
+from netdaemon.wire.commands import (
+    FOR_EVER,
+    KEEP_MAX,
+    LIST_LIMIT,
+    Attach,
+    Data,
+    Detach,
+    Flow,
+    Info,
+    Inspect,
+    Kill,
+    List,
+    Remove,
+    Request,
+    Resize,
+    Shutdown,
+    Start,
+    Wait,
+)
+from netdaemon.wire.frame import MAX_MESSAGE
+from netdaemon.wire.records import Channel, Counts, Fate, Limits, ProcessRecord, Reason, Scope, Until
+
+if TYPE_CHECKING:
+    from netdaemon.daemon.service import DaemonService
+
+# Seconds for which a version-1 client, which cannot be told of a gap, may hold a process back.
+V1_HOLD = 60.0
+
+# What a record's fixed fields come to at most, keys and all, for cutting LIST into pages before encoding it.
+RECORD_SIZE = 700
+
+Answer = Reply | Deferred[Any]
+Responder = Callable[["DaemonService", Peer, int, Any], Answer]
+
+RESPONDERS: dict[type[Request], Responder] = {}
+
+
+def responds_to(declaration: type[Request]) -> Callable[[Responder], Responder]:
+    """Enter a responder in the table; a second one for the same request is a mistake."""
+
+    def enter(responder: Responder) -> Responder:
+        if declaration in RESPONDERS:
+            raise TypeError(f"{declaration.__name__} has a responder already")
+        RESPONDERS[declaration] = responder
+        return responder
+
+    return enter
+
+
+@responds_to(Start)
+def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
+    if request.attach:
+        peer.check_attachments()
+    launching = daemon.table.start(request, str(peer.principal))
+
+    def started(process: Process) -> Reply:
+        if peer.connection.version == 1:
+            daemon.passing.add(process.id)
+        if request.attach:
+            return _attach(peer, id, process, request)
+        return Started(process=process.record(), created=True)
+
+    return launching.addCallback(started)
+
+
+@responds_to(Attach)
+def attach(daemon: DaemonService, peer: Peer, id: int, request: Attach) -> Answer:
+    peer.check_attachments()
+    return _attach(peer, id, daemon.table.find(request.process), request)
+
+
+def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> Attached:
+    spool = process.spool
+    offset = spool.begin if request.from_ is None else request.from_
+    if offset < 0:
+        offset = max(spool.begin, spool.end + offset)
+    if offset > spool.end:
+        raise BadRequest(f"from is {offset}, beyond the end at {spool.end}", field="from", process=process.id)
+    if peer.connection.version == 1:
+        hold: float | None = V1_HOLD
+    elif request.hold is None:
+        hold = 0.0
+    else:
+        hold = None if request.hold == FOR_EVER else request.hold / 1000
+    attachment = Attachment(
+        peer,
+        id,
+        process,
+        offset=offset,
+        channels=frozenset(request.channels or (Channel.STDOUT, Channel.STDERR)),
+        hold=hold,
+        read_only=bool(request.read_only),
+    )
+    peer.attach(attachment)
+    record = process.record()
+    return Attached(
+        process=record,
+        offset=offset,
+        begin=record.begin,
+        end=record.end,
+        stdin_end=record.stdin_end,
+        eof=record.eof,
+    )
+
+
+@responds_to(List)
+def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
+    matches = selection.parse(request.select or ())
+    records: list[ProcessRecord] = []
+    # Version 1 has no pages.
+    limit = LIST_LIMIT if request.limit is None else request.limit
+    room = MAX_MESSAGE if peer.connection.version == 2 else 1 << 62
+    for process in daemon.table.select(matches, request.after):
+        record = process.record()
+        room -= _size(record)
+        if len(records) >= limit or (room < 0 and records):
+            last = records[-1]
+            return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
+        records.append(record)
+    return Listing(processes=tuple(records))
+
+
+def _size(record: ProcessRecord) -> int:
+    """At least what *record* takes in a message: a character is four bytes of UTF-8 at most."""
+    words = (*record.argv, *record.labels, record.cwd, record.owner, record.name or "")
+    return RECORD_SIZE + sum(4 * len(word) + 4 for word in words)
+
+
+@responds_to(Detach)
+def detach(daemon: DaemonService, peer: Peer, id: int, request: Detach) -> Answer:
+    attachment = peer.attachment(request.to)
+    # END follows the reply, as every event does: both wait in the same queue.
+    daemon.reactor.callLater(0, _end_detached, peer, attachment)
+    attachment.pause(True)
+    return Ok()
+
+
+def _end_detached(peer: Peer, attachment: Attachment) -> None:
+    if peer.attachments.get(attachment.id) is attachment:
+        attachment.end(Reason.DETACHED)
+
+
+@responds_to(Inspect)
+def inspect(daemon: DaemonService, peer: Peer, id: int, request: Inspect) -> Answer:
+    return OfProcess(process=daemon.table.find(request.process).record())
+
+
+@responds_to(Remove)
+def remove(daemon: DaemonService, peer: Peer, id: int, request: Remove) -> Answer:
+    process = daemon.table.find(request.process)
+    process.check_generation(request.generation)
+    daemon.table.remove(process)
+    return Ok()
+
+
+@responds_to(Wait)
+def wait(daemon: DaemonService, peer: Peer, id: int, request: Wait) -> Answer:
+    outcome = daemon.table.find(request.process).when(request.for_ or Until.EXITED)
+    if isinstance(outcome, Deferred):
+        return outcome.addCallback(_of_process)
+    return _of_process(outcome)
+
+
+def _of_process(record: ProcessRecord) -> OfProcess:
+    return OfProcess(process=record)
+
+
+@responds_to(Data)
+def data(daemon: DaemonService, peer: Peer, id: int, request: Data) -> Answer:
+    attachment = peer.attachment(request.to)
+    process = attachment.process
+    if attachment.read_only:
+        raise Denied("this attachment is read-only", process=process.id)
+    if request.channel == Channel.STDIN:
+        accepted = process.write(request.payload, request.at)
+        return Taken(accepted=accepted, end=process.stdin.end)
+    if request.channel in (Channel.STDOUT, Channel.STDERR) and not request.payload:
+        process.close_output(request.channel)
+        return Taken(accepted=0, end=process.stdin.end)
+    raise UnknownChannel(f"nothing can be sent to channel {request.channel}; 0 is stdin", field="channel")
+
+
+@responds_to(Kill)
+def kill(daemon: DaemonService, peer: Peer, id: int, request: Kill) -> Answer:
+    if request.process is not None:
+        process = daemon.table.find(request.process)
+    else:
+        attachment = peer.attachment(cast("int", request.to))
+        if attachment.read_only:
+            raise Denied("this attachment is read-only", process=attachment.process.id)
+        process = attachment.process
+    process.check_generation(request.generation)
+    process.kill(request.signal, request.scope or Scope.GROUP)
+    return Ok()
+
+
+@responds_to(Resize)
+def resize(daemon: DaemonService, peer: Peer, id: int, request: Resize) -> Answer:
+    attachment = peer.attachment(request.to)
+    if attachment.read_only:
+        raise Denied("this attachment is read-only", process=attachment.process.id)
+    attachment.process.resize(request.rows, request.columns)
+    return Ok()
+
+
+@responds_to(Flow)
+def flow(daemon: DaemonService, peer: Peer, id: int, request: Flow) -> Answer:
+    peer.attachment(request.to).pause(request.paused)
+    return Ok()
+
+
+@responds_to(Info)
+def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
+    settings, table = daemon.settings, daemon.table
+    return DaemonInfo(
+        version=netdaemon.__version__,
+        instance=daemon.instance,
+        pid=os.getpid(),
+        uptime=int((time.monotonic() - daemon.since) * 1000),
+        limits=Limits(
+            clients=settings.max_clients,
+            processes=settings.max_processes,
+            exited=settings.exited,
+            attachments=MAX_ATTACHMENTS,
+            requests=MAX_REQUESTS,
+            message=MAX_MESSAGE,
+            window=WINDOW,
+            keep=KEEP_MAX,
+            descriptors=settings.descriptors,
+        ),
+        counts=Counts(
+            clients=len(daemon.peers),
+            running=table.running,
+            exited=table.exited,
+            attachments=sum(len(one.attachments) for one in daemon.peers),
+            descriptors=len(os.listdir("/proc/self/fd")),
+        ),
+        degraded=daemon.degraded(),
+    )
+
+
+@responds_to(Shutdown)
+def shutdown(daemon: DaemonService, peer: Peer, id: int, request: Shutdown) -> Answer:
+    if request.processes is Fate.KEEP:
+        raise BadRequest("processes is keep, and this daemon cannot leave its processes running yet", field="processes")
+    daemon.reactor.callLater(0, daemon.shutdown)
+    return Ok()

@@ -1,0 +1,58 @@
+"""Terms that select processes: ``name=web*``, ``state=running``, ``label.db_id=42``, ``id=a*``, a bare name or id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+
+from netdaemon.errors import BadRequest
+from netdaemon.process.record import Process
+from netdaemon.wire.records import State
+
+Match = Callable[[Process], bool]
+
+# A selection is looked at for every process.
+MAX_TERMS = 32
+MAX_TERM = 256
+
+_LABEL = "label."
+
+
+def parse(terms: Iterable[str]) -> Match:
+    """A function that tells whether a process matches every term.
+
+    :raises BadRequest: a term cannot be understood.
+    """
+    terms = tuple(terms)
+    if len(terms) > MAX_TERMS:
+        raise BadRequest(f"select has {len(terms)} terms, and at most {MAX_TERMS} are allowed", field="select")
+    matches = [_parse_one(term) for term in terms]
+    return lambda process: all(match(process) for match in matches)
+
+
+def _parse_one(term: str) -> Match:
+    if len(term) > MAX_TERM:
+        raise BadRequest(f"a select term has {len(term)} characters; at most {MAX_TERM} are allowed", field="select")
+    key, equals, pattern = term.partition("=")
+    if not equals:
+        return lambda process: (
+            fnmatchcase(process.id, term)
+            or (process.identity.name is not None and fnmatchcase(process.identity.name, term))
+        )
+    if key == "id":
+        return lambda process: fnmatchcase(process.id, pattern)
+    if key == "name":
+        return lambda process: process.identity.name is not None and fnmatchcase(process.identity.name, pattern)
+    if key == "state":
+        try:
+            state = State(pattern)
+        except ValueError:
+            known = ", ".join(one.value for one in State)
+            raise BadRequest(f"{pattern!r} is no state; these are: {known}", field="select") from None
+        return lambda process: process.state is state
+    if key.startswith(_LABEL) and len(key) > len(_LABEL):
+        start = key[len(_LABEL) :] + "="
+        return lambda process: any(
+            label.startswith(start) and fnmatchcase(label[len(start) :], pattern) for label in process.identity.labels
+        )
+    raise BadRequest(f"{term!r} selects nothing known; there are id=, name=, state= and label.KEY=", field="select")

@@ -1,0 +1,221 @@
+"""The daemon as a Twisted service: builds everything, starts it, and stops it in order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+
+import netdaemon
+from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.peer import Peer
+from netdaemon.daemon.policy import OwnerPolicy, Principal
+from netdaemon.daemon.responders import RESPONDERS
+from netdaemon.daemon.settings import Settings
+from netdaemon.daemon.table import ProcessTable
+from netdaemon.errors import LimitReached, Refusal, ShuttingDown
+from netdaemon.interfaces import ILauncher
+from netdaemon.process.record import Process
+from netdaemon.sockets.binding import Bound
+from netdaemon.sockets.listener import Listener
+from netdaemon.wire.answers import Reply, Welcome
+from netdaemon.wire.commands import Hello, Info, Inspect, List, Request
+from netdaemon.wire.records import Reason
+
+# What all clients together may have of unfinished messages: some of the largest, and no more memory than a few spools.
+INPUT_BUDGET = 16 << 20
+
+# Seconds for clients to take the last output and their END, when the daemon stops.
+FAREWELL = 2.0
+
+# What is still answered while the daemon stops: it changes nothing.
+HARMLESS = (Info, Inspect, List)
+
+_log = Logger()
+
+
+class DaemonService(Service):
+    """One daemon.
+
+    :param reactor: `IReactorTime`, `IReactorFDSet`.
+    :param bound: the sockets to listen on; owned from here on.
+    :param on_shutdown: called when a client asked for the end; stops the reactor, or whatever stops this service.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        launcher: ILauncher,
+        settings: Settings,
+        *,
+        bound: Sequence[Bound] = (),
+        policy: OwnerPolicy | None = None,
+        on_shutdown: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.table = ProcessTable(reactor, launcher, settings)
+        self.table.on_removed = self._removed
+        self.instance = secrets.token_hex(8)
+        self.since = time.monotonic()
+        self.peers: set[Peer] = set()
+        # Processes of version-1 clients: they disappear when they are finished and nobody is attached.
+        self.passing: set[str] = set()
+        self._policy = OwnerPolicy.of_this_process() if policy is None else policy
+        self._bound = list(bound)
+        self._listeners: list[Listener] = []
+        self._buffered: dict[Peer, int] = {}
+        self._stopping = False
+        self._on_shutdown = on_shutdown
+        self._all_gone: Deferred[None] | None = None
+
+    # --- start and stop ----------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Listen."""
+        super().startService()
+        _prepare_state(self.settings.state)
+        for bound in self._bound:
+            listener = Listener(bound.socket, self.build, self.reactor)
+            listener.begin()
+            self._listeners.append(listener)
+            kind = "seqpacket" if bound.socket.type == socket.SOCK_SEQPACKET else "stream"
+            _log.info("listening on {path} ({kind})", path=bound.path, kind=kind)
+        _log.info(
+            "room for {clients} clients and {processes} processes ({descriptors} descriptors)",
+            clients=self.settings.max_clients,
+            processes=self.settings.max_processes,
+            descriptors=self.settings.descriptors,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """End in order: no new requests, the processes ended and their last output sent, clients told, sockets gone."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        if self.table.running:
+            _log.info("stopping; {count} processes are told to end", count=self.table.running)
+        await self.table.stop_all()
+        await self._farewell()
+        self.table.close()
+        for bound in self._bound:
+            bound.remove()
+        _log.info("stopped")
+
+    async def _farewell(self) -> None:
+        """Let everybody have the last output, then END, and close."""
+        deadline = self.reactor.seconds() + FAREWELL
+        while self._lagging() and self.reactor.seconds() < deadline:
+            await _later(self.reactor, 0.02)
+        for peer in list(self.peers):
+            peer.close(Reason.SHUTDOWN)
+        if self.peers:
+            self._all_gone = Deferred()
+            late = self.reactor.callLater(FAREWELL, self._all_gone.callback, None)
+            await self._all_gone
+            if late.active():
+                late.cancel()
+
+    def _lagging(self) -> bool:
+        return any(
+            one.cursor.offset < one.process.spool.end and not one.paused
+            for peer in self.peers
+            for one in peer.attachments.values()
+        )
+
+    def shutdown(self) -> None:
+        """A client asked for the end."""
+        _log.info("a client asked for the end")
+        self._on_shutdown()
+
+    # --- what peers ask ----------------------------------------------------------------------------------------------
+
+    def build(self, packets: bool) -> IProtocol:
+        """A peer for a new connection."""
+        return Peer(self, packets=packets)
+
+    def admit(self, peer: Peer, credentials: tuple[int, int, int]) -> Principal:
+        self.peers.add(peer)
+        if self._stopping:
+            raise LimitReached("the daemon is stopping")
+        if len(self.peers) > self.settings.max_clients:
+            raise LimitReached(f"{self.settings.max_clients} clients are connected, and that is the daemon's limit")
+        return self._policy.admit(credentials)
+
+    def greet(self, peer: Peer, hello: Hello) -> Welcome:
+        return Welcome(
+            server=f"netdaemon/{netdaemon.__version__}", instance=self.instance, principal=str(peer.principal)
+        )
+
+    def respond(self, peer: Peer, id: int, request: Request) -> Reply | Deferred[Reply]:
+        if self._stopping and not isinstance(request, HARMLESS):
+            raise ShuttingDown("the daemon is stopping")
+        return RESPONDERS[type(request)](self, peer, id, request)
+
+    def buffered(self, peer: Peer, count: int) -> bool:
+        if count:
+            self._buffered[peer] = count
+        else:
+            self._buffered.pop(peer, None)
+        return not count or sum(self._buffered.values()) <= INPUT_BUDGET
+
+    def detached(self, peer: Peer, attachment: Attachment) -> None:
+        self._let_pass(attachment.process)
+
+    def gone(self, peer: Peer) -> None:
+        self.peers.discard(peer)
+        self._buffered.pop(peer, None)
+        if self._all_gone is not None and not self.peers and not self._all_gone.called:
+            self._all_gone.callback(None)
+
+    def degraded(self) -> tuple[str, ...]:
+        """What does not work here as it should."""
+        if any(process.spool.degraded for process in self.table):
+            return ("splice does not work on the state directory: output is copied, and a kill could lose some",)
+        return ()
+
+    # --- what the table tells ----------------------------------------------------------------------------------------
+
+    def _removed(self, process: Process) -> None:
+        self.passing.discard(process.id)
+        for peer in list(self.peers):
+            for attachment in list(peer.attachments.values()):
+                if attachment.process is process:
+                    attachment.end(Reason.REMOVED)
+
+    def _let_pass(self, process: Process) -> None:
+        """A finished process of a version-1 client disappears with the last who was attached to it, as in 2009."""
+        if process.id in self.passing and process.status is not None and not process.attached and not process.removed:
+            try:
+                self.table.remove(process)
+            except Refusal:
+                _log.failure("process {id} could not be removed", id=process.id)
+
+
+def _prepare_state(state: str | None) -> None:
+    """Make the state directory; remove spools that a dead daemon has left."""
+    if state is None:
+        return
+    spools = os.path.join(state, "spool")
+    os.makedirs(spools, mode=0o700, exist_ok=True)
+    for name in os.listdir(spools):
+        if name.endswith((".out", ".in")):
+            os.unlink(os.path.join(spools, name))
+
+
+def _later(reactor: Any, seconds: float) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    reactor.callLater(seconds, done.callback, None)
+    return done

@@ -1,0 +1,68 @@
+"""What a daemon is told at its start, with the reason for each default; knows nothing that is done with it."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, field
+
+from netdaemon.wire.commands import KEEP
+
+# stdin, stdout, stderr, pidfd, spool, its map and stdin's file; a terminal has two relays besides.
+DESCRIPTORS_A_PROCESS = 9
+
+# What the interpreter, the reactor, the log and the listeners have open.
+DESCRIPTORS_OF_OURS = 40
+
+# Finished processes that stay listed with their output: a small site's crashes of a day, 100 MiB at most by default.
+EXITED = 100
+
+# Seconds between SIGTERM and SIGKILL when the daemon stops: shorter than a service manager's own patience.
+GRACE = 10.0
+
+# Half of the descriptors for clients at most: whoever connects must not keep processes from starting.
+CLIENT_SHARE = 2
+
+
+def descriptor_limit() -> int:
+    """How many descriptors this process may have."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def default_clients(descriptors: int) -> int:
+    """How many clients fit, with room for processes left."""
+    return max(8, min(10_000, (descriptors - DESCRIPTORS_OF_OURS) // CLIENT_SHARE))
+
+
+def default_processes(descriptors: int, clients: int) -> int:
+    """How many processes fit beside that many clients."""
+    return max(1, (descriptors - DESCRIPTORS_OF_OURS - clients) // DESCRIPTORS_A_PROCESS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The daemon's limits and habits.
+
+    :param state: a directory for spools; None keeps them in memory.
+    :param clients: connections at the same time; None: what the descriptor limit allows.
+    :param processes: running at the same time; None likewise.
+    :param exited: finished ones that stay listed.
+    :param keep: output kept per process where START does not say, in bytes.
+    :param grace: seconds from SIGTERM to SIGKILL when the daemon stops.
+    """
+
+    state: str | None = None
+    clients: int | None = None
+    processes: int | None = None
+    exited: int = EXITED
+    keep: int = KEEP
+    grace: float = GRACE
+    descriptors: int = field(default_factory=descriptor_limit)
+
+    @property
+    def max_clients(self) -> int:
+        return default_clients(self.descriptors) if self.clients is None else self.clients
+
+    @property
+    def max_processes(self) -> int:
+        return default_processes(self.descriptors, self.max_clients) if self.processes is None else self.processes

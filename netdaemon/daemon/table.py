@@ -1,0 +1,296 @@
+"""The processes of one daemon: start, find, select, remove, retain, stop; knows no clients."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from netdaemon.daemon.settings import Settings
+from netdaemon.errors import LaunchFailed, LimitReached, NameTaken, NoSuchProcess, NotRunning, Refusal, ShuttingDown
+from netdaemon.interfaces import ILauncher
+from netdaemon.keeper.launch import Launched, LaunchError, Spec
+from netdaemon.process.launcher import memory_file
+from netdaemon.process.record import Identity, Process
+from netdaemon.process.spool import Spool
+from netdaemon.process.stdin import Stdin
+from netdaemon.wire.answers import WINDOW
+from netdaemon.wire.commands import Start
+from netdaemon.wire.records import Scope, Until
+
+# No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
+_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
+
+# 27 to the 9th power: never the same twice, in any daemon's life.
+ID_LENGTH = 10
+
+_log = Logger()
+
+
+def new_id() -> str:
+    """A process id; the first character is a letter."""
+    return secrets.choice(_ALPHABET[:-8]) + "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH - 1))
+
+
+class ProcessTable:
+    """All processes, in the order in which they were created.
+
+    :param reactor: `IReactorTime` and `IReactorFDSet`.
+    """
+
+    def __init__(self, reactor: Any, launcher: ILauncher, settings: Settings) -> None:
+        self._reactor = reactor
+        self._launcher = launcher
+        self._settings = settings
+        self._processes: dict[str, Process] = {}
+        self._names: dict[str, Process] = {}
+        self._exited: OrderedDict[str, Process] = OrderedDict()
+        self._closing = False
+        self._retaining: Any = None
+        self.on_removed: Callable[[Process], None] = lambda process: None
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(self._processes.values())
+
+    @property
+    def running(self) -> int:
+        """How many have not exited."""
+        return len(self._processes) - len(self._exited)
+
+    @property
+    def exited(self) -> int:
+        """How many finished ones are listed."""
+        return len(self._exited)
+
+    # --- start -------------------------------------------------------------------------------------------------------
+
+    def start(self, request: Start, owner: str) -> Deferred[Process]:
+        """Run what *request* asks for.
+
+        :return: fires with the process once its program is being executed; cancelling is not possible.
+        :raises Refusal: (also as errback) there is no process.
+        """
+        if self._closing:
+            raise ShuttingDown("the daemon is stopping and starts nothing")
+        if request.name is not None:
+            taken = self._names.get(request.name) or self._processes.get(request.name)
+            if taken is not None:
+                raise NameTaken(
+                    f"the name {request.name!r} belongs to process {taken.id}", process=taken.id, field="name"
+                )
+        if self.running >= self._settings.max_processes:
+            raise LimitReached(
+                f"{self.running} processes run, and that is the daemon's limit; "
+                "end one, or raise --processes and the daemon's descriptor limit"
+            )
+        process = self._create(request, owner)
+        try:
+            launching = self._launcher.launch(_spec(request))
+        except BaseException:
+            self._drop(process)
+            raise
+        return launching.addCallbacks(
+            self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,)
+        )
+
+    def _create(self, request: Start, owner: str) -> Process:
+        id = new_id()
+        while id in self._processes or id in self._names:
+            id = new_id()
+        identity = Identity(
+            id=id,
+            name=request.name,
+            labels=request.labels or (),
+            argv=request.argv,
+            cwd=request.cwd or "/",
+            pty=request.pty,
+            merge=bool(request.merge) or request.pty is not None,
+            owner=owner,
+        )
+        try:
+            spool = Spool(self._file(id, "out"), request.keep or self._settings.keep)
+        except OSError as error:
+            raise LaunchFailed(
+                f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
+            ) from error
+        process = Process(identity, spool, Stdin(lambda: self._file(id, "in"), WINDOW), self._reactor)
+        process.on_exited = self._has_exited
+        self._processes[id] = process
+        if request.name is not None:
+            self._names[request.name] = process
+        return process
+
+    def _file(self, id: str, suffix: str) -> int:
+        if self._settings.state is None:
+            return memory_file(f"netdaemon {id} {suffix}")
+        path = os.path.join(self._settings.state, "spool", f"{id}.{suffix}")
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def _launched(self, launched: Launched, process: Process) -> Process:
+        process.run(self._launcher, launched)
+        _log.info("started {id} as pid {pid}: {argv!r}", id=process.id, pid=launched.pid, argv=process.identity.argv)
+        return process
+
+    def _launch_failed(self, failure: Any, process: Process) -> Process:
+        self._drop(process)
+        failure.trap(LaunchError)
+        error: LaunchError = failure.value
+        raise LaunchFailed(
+            f"{process.identity.argv[0]}: {os.strerror(error.errno)} (stage {error.stage})",
+            stage=error.stage,
+            number=error.errno,
+        )
+
+    # --- find --------------------------------------------------------------------------------------------------------
+
+    def find(self, process: str) -> Process:
+        """The process with this id or name.
+
+        :raises NoSuchProcess: there is none.
+        """
+        found = self._processes.get(process) or self._names.get(process)
+        if found is None:
+            raise NoSuchProcess(f"there is no process {process!r}", process=process)
+        return found
+
+    def select(self, matches: Callable[[Process], bool], after: str | None) -> Iterator[Process]:
+        """Those that match, from the one after *after* on, which may have been removed meanwhile.
+
+        :raises NoSuchProcess: *after* was never the end of a page.
+        """
+        if after is None:
+            yield from filter(matches, list(self._processes.values()))
+            return
+        created, _, id = after.partition("-")
+        if not created.isdecimal() or not id:
+            raise NoSuchProcess(f"{after!r} does not come from a LIST reply", field="after")
+        for process in list(self._processes.values()):
+            if (process.identity.created, process.id) > (int(created), id) and matches(process):
+                yield process
+
+    # --- remove ------------------------------------------------------------------------------------------------------
+
+    def remove(self, process: Process) -> None:
+        """Forget a process that has exited.
+
+        :raises NotRunning: it has not; a refusal that names the way.
+        """
+        if process.status is None:
+            raise NotRunning(
+                f"process {process.id} is {process.state.value}; only what has exited can be removed: kill it first",
+                process=process.id,
+            )
+        self._drop(process)
+
+    def _drop(self, process: Process) -> None:
+        if self._processes.pop(process.id, None) is None:
+            return
+        self._exited.pop(process.id, None)
+        if process.identity.name is not None:
+            self._names.pop(process.identity.name, None)
+        self.on_removed(process)
+        process.forget()
+        if self._settings.state is not None:
+            for suffix in ("out", "in"):
+                try:
+                    os.unlink(os.path.join(self._settings.state, "spool", f"{process.id}.{suffix}"))
+                except OSError:
+                    pass
+
+    def _has_exited(self, process: Process) -> None:
+        self._exited[process.id] = process
+        if len(self._exited) > self._settings.exited and self._retaining is None:
+            # Not now: whoever is attached is told of the exit first.
+            self._retaining = self._reactor.callLater(0, self._retain)
+
+    def _retain(self) -> None:
+        """Forget the oldest of the finished that are too many; those that are being read last."""
+        self._retaining = None
+        excess = len(self._exited) - self._settings.exited
+        for process in list(self._exited.values()):
+            if excess <= 0:
+                return
+            if not process.attached or excess > self._settings.exited:
+                self._drop(process)
+                excess -= 1
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def refuse_new(self) -> None:
+        """Start nothing from here on."""
+        self._closing = True
+
+    def stop_all(self) -> Deferred[None]:
+        """End every process: SIGTERM to its group, and after the grace SIGKILL to its tree.
+
+        :return: fires when all have exited.
+        """
+        self.refuse_new()
+        left = [process for process in self if process.status is None]
+        if not left:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        waiting = {process.id for process in left}
+
+        def one_exited(_: Any, id: str) -> None:
+            waiting.discard(id)
+            if not waiting and not done.called:
+                if late.active():
+                    late.cancel()
+                done.callback(None)
+
+        def kill() -> None:
+            _log.warn("{count} processes did not end within the grace; killing them", count=len(waiting))
+            for process in left:
+                _signal(process, signal.SIGKILL, Scope.TREE)
+
+        late = self._reactor.callLater(self._settings.grace, kill)
+        for process in left:
+            _signal(process, signal.SIGTERM, Scope.GROUP)
+            _signal(process, signal.SIGCONT, Scope.GROUP)
+        for process in left:
+            exited = process.when(Until.EXITED)
+            if isinstance(exited, Deferred):
+                exited.addBoth(one_exited, process.id)
+            else:
+                one_exited(None, process.id)
+        return done
+
+    def close(self) -> None:
+        """Forget all processes."""
+        if self._retaining is not None:
+            self._retaining.cancel()
+            self._retaining = None
+        for process in list(self):
+            self._drop(process)
+
+
+def _signal(process: Process, number: int, scope: Scope) -> None:
+    try:
+        process.kill(number, scope)
+    except Refusal:
+        # It has exited meanwhile, or is only just starting: either is seen by whoever waits for it.
+        pass
+
+
+def _spec(request: Start) -> Spec:
+    env = list(request.env or ())
+    if request.pty is not None and request.pty.term is not None:
+        env = [one for one in env if not one.startswith("TERM=")] + [f"TERM={request.pty.term}"]
+    return Spec(
+        path=os.fsencode(request.path or request.argv[0]),
+        argv=tuple(map(os.fsencode, request.argv)),
+        env=tuple(map(os.fsencode, env)),
+        cwd=os.fsencode(request.cwd or "/"),
+        pty=(request.pty.rows, request.pty.columns) if request.pty else None,
+        merge=bool(request.merge),
+    )

@@ -1,0 +1,48 @@
+"""One generation of a process, as the IProcessProtocol that its transport tells; translates, decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netdaemon.interfaces import IOutputProtocol
+
+if TYPE_CHECKING:
+    from netdaemon.process.record import Process
+
+_log = Logger()
+
+
+@implementer(IOutputProtocol)
+class Child(ProcessProtocol):
+    """Tells a `Process` what becomes of its child."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def outputArrived(self, channel: int, length: int) -> None:
+        self._process.output_arrived()
+
+    def outputBlocked(self) -> None:
+        self._process.output_blocked()
+
+    def outputFailed(self, error: OSError) -> None:
+        _log.warn(
+            "output of process {id} cannot be kept ({error}); it waits until there is room",
+            id=self._process.id,
+            error=error.strerror,
+        )
+
+    def childConnectionLost(self, childFD: int) -> None:
+        self._process.channel_closed(childFD)
+
+    def processExited(self, reason: Failure) -> None:
+        assert self.transport is not None
+        self._process.child_exited(self.transport.status)  # type: ignore[attr-defined]
+
+    def processEnded(self, reason: Failure) -> None:
+        self._process.child_ended()

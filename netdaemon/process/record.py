@@ -1,0 +1,345 @@
+"""A process as people know it: its identity, its state, its streams and what has become of it; knows no clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+
+from netdaemon.errors import AlreadyExited, BadRequest, NotRunning, StdinClosed, StdinFull, StdinHole, WrongGeneration
+from netdaemon.interfaces import ILauncher
+from netdaemon.keeper.launch import ExitStatus, Launched
+from netdaemon.process.child import Child
+from netdaemon.process.holding import Holding
+from netdaemon.process.spool import Spool
+from netdaemon.process.stdin import Hole, Stdin
+from netdaemon.process.transport import ProcessTransport
+from netdaemon.wire.answers import Status
+from netdaemon.wire.records import Channel, ProcessRecord, Pty, Scope, State, Until
+
+# What may follow what. Everything else is a mistake of ours, and raises.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.STARTING: frozenset({State.RUNNING, State.FAILED}),
+    State.RUNNING: frozenset({State.EXITED}),
+    State.EXITED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+# What a terminal's line discipline takes for the end of input, unless the program has changed it.
+END_OF_TRANSMISSION = b"\x04"
+
+
+class Observer(Protocol):
+    """Who is told when there is more to read: output, an EOF, a status."""
+
+    def wake(self) -> None:
+        """Look again."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Something that happened at an offset: a status, or the end of a channel."""
+
+    offset: int
+    status: Status | None = None
+    closed: int | None = None
+    time: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a process is called and what it runs; fixed when it is created."""
+
+    id: str
+    argv: tuple[str, ...]
+    name: str | None = None
+    labels: tuple[str, ...] = ()
+    cwd: str = "/"
+    pty: Pty | None = None
+    merge: bool = False
+    owner: str = ""
+    created: int = field(default_factory=lambda: time.time_ns() // 1000)
+
+
+class Process:
+    """One process, from its START until it is removed.
+
+    :param reactor: `IReactorTime` and `IReactorFDSet`.
+    :ivar points: what happened, in order; readers of the spool tell it at its offset.
+    """
+
+    generation = 1
+
+    def __init__(self, identity: Identity, spool: Spool, stdin: Stdin, reactor: Any) -> None:
+        self.identity = identity
+        self.spool = spool
+        self.stdin = stdin
+        self.state = State.STARTING
+        self.points: list[Point] = []
+        self.holding = Holding(spool, reactor)
+        self.ended = False
+        self.removed = False
+        self.started: int | None = None
+        self.exited: int | None = None
+        self.status: ExitStatus | None = None
+        self.on_exited: Callable[[Process], None] = lambda process: None
+        self.on_ended: Callable[[Process], None] = lambda process: None
+        self._reactor = reactor
+        self._closed: set[int] = set()
+        self._observers: list[Observer] = []
+        self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
+        self._transport: ProcessTransport | None = None
+        self._pid: int | None = None
+
+    @property
+    def id(self) -> str:
+        return self.identity.id
+
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    def become(self, state: State) -> None:
+        """Change the state; raises RuntimeError if *state* cannot follow."""
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"process {self.id}: {state.value} cannot follow {self.state.value}")
+        self.state = state
+
+    def run(self, launcher: ILauncher, launched: Launched) -> None:
+        """The child runs: take over its descriptors."""
+        self.become(State.RUNNING)
+        self.started = time.time_ns() // 1000
+        self._pid = launched.pid
+        self._transport = ProcessTransport(self._reactor, launcher, launched, self.spool, self.stdin, Child(self))
+        self._transport.begin()
+        self._answer(Until.RUNNING)
+
+    def output_arrived(self) -> None:
+        """There is more in the spool."""
+        for observer in self._observers:
+            observer.wake()
+
+    def output_blocked(self) -> None:
+        """There is no room in the spool."""
+        assert self._transport is not None
+        self.holding.block(self._transport)
+
+    def channel_closed(self, channel: int) -> None:
+        """A stream is at its end."""
+        self._closed.add(channel)
+        self._happened(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
+
+    def child_exited(self, status: ExitStatus) -> None:
+        """The child has exited, and all that it wrote is in the spool."""
+        self.become(State.EXITED)
+        self.status = status
+        self.exited = time.time_ns() // 1000
+        self._pid = None
+        self._happened(Point(self.spool.end, status=self._status_event()))
+        self._answer(Until.EXITED)
+        self.on_exited(self)
+
+    def child_ended(self) -> None:
+        """Its streams are closed, too."""
+        self.ended = True
+        self._transport = None
+        self._answer(Until.ENDED)
+        self.on_ended(self)
+
+    def forget(self) -> None:
+        """It is removed: free what it has. Observers have been told."""
+        self.removed = True
+        if self._transport is not None:
+            self._transport.abandon()
+            self._transport = None
+        self.holding.close()
+        self._answer(Until.REMOVED)
+        for _, deferred in self._waiting:
+            deferred.cancel()
+        self._waiting.clear()
+        self.spool.close()
+        self.stdin.close()
+
+    def _status_event(self) -> Status:
+        status = self.status or ExitStatus()
+        return Status(
+            state=self.state,
+            generation=self.generation,
+            code=status.code,
+            signal=status.signal,
+            core=status.core or None,
+            end=self.spool.end,
+        )
+
+    def _happened(self, point: Point) -> None:
+        self.points.append(point)
+        for observer in list(self._observers):
+            observer.wake()
+
+    # --- who looks ---------------------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Wake *observer* whenever there is more to read."""
+        self._observers.append(observer)
+
+    def ignore(self, observer: Observer) -> None:
+        """Wake it no more."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
+    @property
+    def attached(self) -> int:
+        """How many observers there are."""
+        return len(self._observers)
+
+    def when(self, until: Until) -> Deferred[ProcessRecord] | ProcessRecord:
+        """The record when it is so, or at once if it is; cancel the Deferred to wait no more."""
+        if (
+            (until is Until.RUNNING and self.state is State.RUNNING)
+            or (until is Until.EXITED and self.status is not None)
+            or (until is Until.ENDED and self.ended)
+        ):
+            return self.record()
+        if until is Until.RUNNING and self.status is not None:
+            raise AlreadyExited(f"process {self.id} has exited and will not be running again", process=self.id)
+        deferred: Deferred[ProcessRecord] = Deferred(lambda _: self._stop_waiting(deferred))
+        self._waiting.append((until, deferred))
+        return deferred
+
+    def _stop_waiting(self, gone: Deferred[ProcessRecord]) -> None:
+        self._waiting = [entry for entry in self._waiting if entry[1] is not gone]
+
+    def _answer(self, until: Until) -> None:
+        due = [entry for entry in self._waiting if entry[0] is until]
+        if due:
+            self._waiting = [entry for entry in self._waiting if entry[0] is not until]
+            record = self.record()
+            for _, deferred in due:
+                deferred.callback(record)
+
+    def record(self) -> ProcessRecord:
+        """The process as it is now."""
+        identity = self.identity
+        status = self.status
+        return ProcessRecord(
+            id=identity.id,
+            name=identity.name,
+            labels=identity.labels,
+            state=self.state,
+            generation=self.generation,
+            argv=identity.argv,
+            cwd=identity.cwd,
+            pty=identity.pty,
+            merge=identity.merge,
+            owner=identity.owner,
+            pid=self._pid,
+            created=identity.created,
+            started=self.started,
+            exited=self.exited,
+            code=status.code if status else None,
+            signal=status.signal if status else None,
+            core=status.core or None if status else None,
+            begin=self.spool.begin,
+            end=self.spool.end,
+            stdin_end=self.stdin.end,
+            eof=tuple(sorted(self._closed)),
+            attached=self.attached,
+            keep=self.spool.size,
+        )
+
+    # --- what is done to it ------------------------------------------------------------------------------------------
+
+    def check_generation(self, generation: int | None) -> None:
+        """Refuse what was meant for another run."""
+        if generation is not None and generation != self.generation:
+            raise WrongGeneration(
+                f"process {self.id} is in its generation {self.generation}, not {generation}", process=self.id
+            )
+
+    def write(self, data: bytes, at: int | None) -> int:
+        """Feed it. No data is EOF, and may be repeated.
+
+        :return: how many bytes are safe, at least one if there are any.
+        :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: nothing was taken.
+        """
+        if not data:
+            self._write_eof(at)
+            return 0
+        if self.status is not None:
+            raise AlreadyExited(f"process {self.id} has exited", process=self.id, accepted=0, end=self.stdin.end)
+        if self._transport is None:
+            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
+        if self.stdin.closed and not (at is not None and at + len(data) <= self.stdin.end):
+            raise StdinClosed(
+                f"the standard input of process {self.id} is closed", process=self.id, accepted=0, end=self.stdin.end
+            )
+        try:
+            accepted = self.stdin.accept(data, at)
+        except Hole:
+            raise StdinHole(
+                f"at is {at}, and {self.stdin.end} is the end of what has been taken",
+                process=self.id,
+                accepted=0,
+                end=self.stdin.end,
+            ) from None
+        if not accepted:
+            raise StdinFull(
+                f"{self.stdin.waiting} bytes wait for process {self.id}, and that is all that may",
+                process=self.id,
+                accepted=0,
+                end=self.stdin.end,
+            )
+        self._transport.feed()
+        return accepted
+
+    def _write_eof(self, at: int | None) -> None:
+        if at is not None and at > self.stdin.end:
+            raise StdinHole(
+                f"at is {at}, and {self.stdin.end} is the end of what has been taken",
+                process=self.id,
+                accepted=0,
+                end=self.stdin.end,
+            )
+        if self._transport is None or self.stdin.closed:
+            return
+        if self.identity.pty is not None:
+            self.write(END_OF_TRANSMISSION, None)
+        else:
+            self._transport.closeStdin()
+
+    def close_output(self, channel: int) -> None:
+        """Close our end of an output: a child that writes to it is told by SIGPIPE."""
+        if self._transport is not None:
+            self._transport.closeChildFD(channel)
+
+    def kill(self, number: int, scope: Scope) -> None:
+        """Send one signal.
+
+        :raises AlreadyExited: there is nobody to get it.
+        """
+        if self._transport is None and self.status is None:
+            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
+        try:
+            if self._transport is None:
+                raise ProcessExitedAlready
+            self._transport.signal(number, scope.value)
+        except ProcessExitedAlready:
+            raise AlreadyExited(f"process {self.id} has exited", process=self.id) from None
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set its terminal's size."""
+        if self.identity.pty is None:
+            raise BadRequest(
+                f"process {self.id} has no terminal; it was started with pipes", process=self.id, field="to"
+            )
+        if self._transport is None:
+            raise AlreadyExited(f"process {self.id} has exited", process=self.id)
+        self._transport.resize(rows, columns)
+
+    @property
+    def open_channels(self) -> frozenset[int]:
+        """The outputs that may still give something."""
+        both = {Channel.STDOUT} if self.identity.merge or self.identity.pty else {Channel.STDOUT, Channel.STDERR}
+        return frozenset(both - self._closed)

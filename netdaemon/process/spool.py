@@ -1,0 +1,214 @@
+"""The output of one process: a ring in a file, filled by splice, read at 64-bit offsets; knows no processes.
+
+The file holds a header, a ring of marks and a ring of bytes. The kernel moves the bytes and the file's position in
+one system call, so that the position always tells how much is there, whenever this program is killed. A mark says
+from which offset on the bytes are of which channel and were read at what time; it is written before them.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from struct import Struct
+from typing import Protocol
+
+PAGE = 4096
+
+MAGIC = b"NDSPOOL1"
+
+# magic, size of the byte ring, number of marks, and the offset that the start of the byte ring stands for.
+_HEADER = Struct("<8sQQQ")
+_BASE = Struct("<Q")
+_BASE_AT = 24
+
+# While the ring begins anew its base is odd: the bytes are all there, the position is not what it seems.
+_TURNING = 1
+
+# offset, then time in microseconds shifted by two bits, with the channel in them.
+MARK = Struct("<QQ")
+
+# One mark for this many kept bytes: lines of ordinary length that alternate between the channels just fit.
+BYTES_A_MARK = 64
+MARKS_MIN = 64
+
+# How far apart in time bytes may be and still be told under one time, in microseconds.
+MARK_INTERVAL = 10_000
+
+
+class Reader(Protocol):
+    """Whoever reads at an offset and may hold the process back."""
+
+    offset: int
+
+
+class Segment:
+    """A stretch of bytes of one channel, read at about one time."""
+
+    __slots__ = ("channel", "data", "offset", "time")
+
+    def __init__(self, offset: int, channel: int, time: int, data: memoryview) -> None:
+        self.offset = offset
+        self.channel = channel
+        self.time = time
+        self.data = data
+
+
+class Spool:
+    """The output of one process.
+
+    :param descriptor: an empty file, not opened for appending; it is owned from here on.
+    :param keep: how many bytes are kept; rounded up to whole pages.
+    :ivar begin: the offset of the oldest byte that is kept.
+    :ivar end: the offset after the newest.
+    :ivar degraded: whether bytes are copied through this program, because splice does not work on this file:
+        a kill at the wrong moment could lose them.
+    """
+
+    def __init__(self, descriptor: int, keep: int) -> None:
+        self.size = -(-keep // PAGE) * PAGE
+        self.capacity = max(MARKS_MIN, self.size // BYTES_A_MARK)
+        self._start = PAGE + -(-self.capacity * MARK.size // PAGE) * PAGE
+        self.begin = 0
+        self.end = 0
+        self.degraded = False
+        self._descriptor = descriptor
+        self._view: memoryview | None = None
+        self._map: mmap.mmap | None = None
+        self._offsets = array("Q")
+        self._notes = array("Q")
+        self._marks = 0
+        self._holders: list[Reader] = []
+        os.ftruncate(descriptor, self._start + self.size)
+        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0), 0)
+        os.lseek(descriptor, self._start, os.SEEK_SET)
+
+    # --- who may hold the process back -------------------------------------------------------------------------------
+
+    def hold(self, reader: Reader) -> None:
+        """Nothing that *reader* has not read is overwritten, until `release`."""
+        self._holders.append(reader)
+
+    def release(self, reader: Reader) -> None:
+        """*reader* does not hold any more; it may not be holding."""
+        if reader in self._holders:
+            self._holders.remove(reader)
+
+    def room(self) -> int:
+        """How many bytes may be appended now; 0 while a holder would lose some."""
+        if not self._holders:
+            return self.size
+        floor = min(reader.offset for reader in self._holders)
+        if len(self._offsets) >= self.capacity and floor < self._offsets[1]:
+            return 0
+        return max(0, self.size - (self.end - floor))
+
+    def blocking(self) -> Iterator[Reader]:
+        """The holders because of which there is no room."""
+        full = len(self._offsets) >= self.capacity
+        for reader in self._holders:
+            if self.end - reader.offset >= self.size or (full and reader.offset < self._offsets[1]):
+                yield reader
+
+    # --- appending ---------------------------------------------------------------------------------------------------
+
+    def append_from(self, pipe: int, channel: int, count: int, now: int) -> int:
+        """Move up to *count* bytes out of *pipe*, which are of *channel* and read at *now* (microseconds).
+
+        :return: how many; 0 at the end of the pipe.
+        :raises BlockingIOError: the pipe is empty.
+        :raises OSError: ENOSPC and its like: nothing was taken from the pipe.
+        """
+        place = self.end % self.size
+        if place == 0 and self.end:
+            self._turn()
+        self._mark(channel, now)
+        count = min(count, self.size - place)
+        if not self.degraded:
+            try:
+                moved = os.splice(pipe, self._descriptor, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self.degraded = True
+        if self.degraded:
+            moved = os.write(self._descriptor, os.read(pipe, count))
+        self.end += moved
+        if self.end - self.begin > self.size:
+            self._forget(self.end - self.size)
+        return moved
+
+    def _turn(self) -> None:
+        """Begin the ring anew; at every instant the header and the position together tell the same end."""
+        if os.lseek(self._descriptor, 0, os.SEEK_CUR) == self._start:
+            return
+        os.pwrite(self._descriptor, _BASE.pack((self.end - self.size) | _TURNING), _BASE_AT)
+        os.lseek(self._descriptor, self._start, os.SEEK_SET)
+        os.pwrite(self._descriptor, _BASE.pack(self.end), _BASE_AT)
+
+    def _mark(self, channel: int, now: int) -> None:
+        """Write a mark if the bytes to come are not covered by the last one."""
+        note = now << 2 | channel
+        live = len(self._offsets)
+        if live:
+            last = self._notes[-1]
+            if self._offsets[-1] == self.end:
+                # Nothing has come since: the last mark is corrected.
+                if last != note:
+                    self._notes[-1] = note
+                    self._write_mark(self._marks - 1, self.end, note)
+                return
+            if last & 3 == channel:
+                if now - (last >> 2) < MARK_INTERVAL:
+                    return
+                if live > self.capacity // 2 and self.end - self._offsets[-1] < BYTES_A_MARK:
+                    # Marks are getting scarce, and a time is not worth losing output for.
+                    return
+        if live >= self.capacity:
+            self._forget(self._offsets[1])
+        self._write_mark(self._marks, self.end, note)
+        self._marks += 1
+        self._offsets.append(self.end)
+        self._notes.append(note)
+
+    def _write_mark(self, number: int, offset: int, note: int) -> None:
+        os.pwrite(self._descriptor, MARK.pack(offset, note), PAGE + number % self.capacity * MARK.size)
+
+    def _forget(self, begin: int) -> None:
+        """Raise the begin, and drop the marks that only what is before it needed."""
+        self.begin = max(self.begin, begin)
+        needless = bisect_right(self._offsets, self.begin) - 1
+        if needless > 0:
+            del self._offsets[:needless]
+            del self._notes[:needless]
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def segment(self, offset: int, limit: int) -> Segment:
+        """What is kept from *offset* on: one channel, one time, at most *limit* bytes.
+
+        ``begin <= offset < end``. The data is valid until anything is appended.
+        """
+        index = bisect_right(self._offsets, offset) - 1
+        note = self._notes[index]
+        until = self._offsets[index + 1] if index + 1 < len(self._offsets) else self.end
+        place = offset % self.size
+        length = min(limit, until - offset, self.size - place)
+        if self._view is None:
+            self._map = mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
+            self._view = memoryview(self._map)
+        start = self._start + place
+        return Segment(offset, note & 3, note >> 2, self._view[start : start + length])
+
+    def close(self) -> None:
+        """Free the file's descriptor and memory."""
+        if self._view is not None and self._map is not None:
+            self._view.release()
+            self._map.close()
+            self._view = self._map = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,111 @@
+"""The input of one process: a file that grows, appended by pwrite and spliced into the child; knows no processes.
+
+The file's size is what has been accepted, the position of its description is what the child's pipe has been given.
+Both are the kernel's, so that a kill at any moment loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
+
+# A pty takes a line of at most 4,096 bytes at a time; a pipe takes 64 KiB.
+FEED = 65536
+
+
+class Hole(Exception):
+    """Bytes are missing before those that were offered."""
+
+
+class Stdin:
+    """What waits to be read by one process.
+
+    :param create: makes an empty file when the first byte comes: most processes are never fed.
+    :param window: how many bytes may wait.
+    :ivar end: the offset after what has been accepted.
+    :ivar taken: the offset after what the child's pipe has been given.
+    :ivar closed: EOF has been accepted: there will be no more.
+    """
+
+    def __init__(self, create: Callable[[], int], window: int) -> None:
+        self.window = window
+        self.end = 0
+        self.taken = 0
+        self.closed = False
+        self._create = create
+        self._descriptor = -1
+        self._punched = 0
+        self._degraded = False
+
+    @property
+    def waiting(self) -> int:
+        """How many accepted bytes the child has not been given."""
+        return self.end - self.taken
+
+    def accept(self, data: bytes, at: int | None) -> int:
+        """Take as much of *data* as the window has room for.
+
+        :param at: the offset of its first byte; what is below ``end`` was taken before and is dropped.
+        :return: how many bytes of *data* are safe.
+        :raises Hole: ``at`` is beyond ``end``.
+        """
+        repeated = 0
+        if at is not None:
+            if at > self.end:
+                raise Hole
+            repeated = min(self.end - at, len(data))
+        fresh = memoryview(data)[repeated : repeated + self.window - self.waiting]
+        if not fresh:
+            return repeated
+        if self._descriptor < 0:
+            self._descriptor = self._create()
+        written = os.pwrite(self._descriptor, fresh, self.end)
+        self.end += written
+        return repeated + written
+
+    def feed(self, pipe: int) -> int:
+        """Move what waits into *pipe*.
+
+        :return: how many bytes went.
+        :raises BlockingIOError: the pipe is full.
+        :raises BrokenPipeError: nobody reads it any more.
+        """
+        count = min(self.waiting, FEED)
+        if not self._degraded:
+            try:
+                moved = os.splice(self._descriptor, pipe, count, flags=os.SPLICE_F_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._degraded = True
+        if self._degraded:
+            moved = os.write(pipe, os.pread(self._descriptor, count, self.taken))
+            os.lseek(self._descriptor, self.taken + moved, os.SEEK_SET)
+        self.taken += moved
+        if self.taken - self._punched >= self.window:
+            self._punch()
+        return moved
+
+    def _punch(self) -> None:
+        """Give back the memory of what has been taken; the size, which is the offset, stays."""
+        start, length = ctypes.c_int64(self._punched), ctypes.c_int64(self.taken - self._punched)
+        _libc.fallocate64(self._descriptor, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, start, length)
+        self._punched = self.taken
+
+    def discard(self) -> None:
+        """The child will not take what waits: nobody reads it any more."""
+        self.closed = True
+        self.taken = self.end
+        self.close()
+
+    def close(self) -> None:
+        """Free the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

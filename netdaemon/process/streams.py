@@ -1,0 +1,193 @@
+"""What the reactor watches of one child: its pipes or terminal, and its pidfd; decides nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import termios
+import time
+from typing import Any, Protocol
+
+from netdaemon.process.spool import Spool
+from netdaemon.process.stdin import Stdin
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+# A writer of big blocks is woken half as often with a large pipe; what the kernel refuses is not missed.
+PIPE_SIZE = 1 << 20
+
+# The evidence on which a pipe is enlarged: a full default pipe's half.
+BIG_READ = 32 * 1024
+
+# A terminal gives no count of what it holds; it never holds more than its kernel buffers do.
+TERMINAL_HOLDS = 1 << 20
+
+
+class IStreams(Protocol):
+    """Who is told: the transport that owns the streams."""
+
+    reactor: Any
+    pid: int | None
+
+    def readable(self, output: Output) -> None:
+        """There is something to read, or the end."""
+
+    def feed(self) -> None:
+        """There is room in the child's stdin."""
+
+    def stdin_lost(self) -> None:
+        """Nobody reads the child's stdin any more."""
+
+    def exit_seen(self) -> None:
+        """The child has exited."""
+
+
+def _pending(descriptor: int) -> int:
+    """How many bytes a pipe holds."""
+    count: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0]
+    return count
+
+
+class Selectable:
+    """What the reactor watches: one descriptor, owned, with nothing of Twisted's buffering."""
+
+    def __init__(self, descriptor: int, process: IStreams) -> None:
+        self.descriptor = descriptor
+        self.process = process
+        self.reactor = process.reactor
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def logPrefix(self) -> str:
+        return f"process {self.process.pid}"
+
+    def close(self) -> None:
+        self.reactor.removeReader(self)
+        self.reactor.removeWriter(self)
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+
+class Output(Selectable):
+    """Our end of a pipe that the child writes to."""
+
+    def __init__(self, descriptor: int, channel: int, process: IStreams) -> None:
+        super().__init__(descriptor, process)
+        self.channel = channel
+        # How many bytes must be read before the exit may be told; None while there is no exit to tell.
+        self.owed: int | None = None
+        self._enlarged = False
+
+    def doRead(self) -> None:
+        self.process.readable(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor saw a hang-up and nothing to read."""
+        if self.descriptor >= 0:
+            self.process.readable(self)
+        if self.descriptor >= 0:
+            self.reactor.addReader(self)
+
+    def count_owed(self) -> None:
+        self.owed = _pending(self.descriptor)
+
+    def move(self, spool: Spool, count: int) -> int:
+        """Append up to *count* bytes; 0 at the end."""
+        moved = spool.append_from(self.descriptor, self.channel, count, time.time_ns() // 1000)
+        if moved >= BIG_READ and not self._enlarged:
+            self._enlarged = True
+            try:
+                fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+            except OSError:
+                pass
+        return moved
+
+
+class TerminalOutput(Output):
+    """The master side of a terminal, read by way of a pipe, because splice has a pipe at one end."""
+
+    def __init__(self, descriptor: int, relay: tuple[int, int], process: IStreams) -> None:
+        super().__init__(descriptor, STDOUT, process)
+        self._relay = relay
+        self._residue = 0
+
+    def count_owed(self) -> None:
+        self.owed = TERMINAL_HOLDS
+
+    def move(self, spool: Spool, count: int) -> int:
+        if not self._residue:
+            try:
+                self._residue = os.splice(self.descriptor, self._relay[1], count, flags=os.SPLICE_F_NONBLOCK)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    return 0
+                raise
+            if not self._residue:
+                return 0
+        total = 0
+        # To the last byte, though the ring may turn in between: nothing tells the reactor of what stays in the relay.
+        while self._residue:
+            moved = spool.append_from(self._relay[0], self.channel, self._residue, time.time_ns() // 1000)
+            self._residue -= moved
+            total += moved
+        return total
+
+    def close(self) -> None:
+        super().close()
+        for one in self._relay:
+            os.close(one)
+
+
+class Input(Selectable):
+    """Our end of the pipe that the child reads from."""
+
+    def doWrite(self) -> None:
+        self.process.feed()
+
+    def doRead(self) -> None:
+        """Nothing can be read from it: the reactor says so because the other end was closed."""
+        self.process.stdin_lost()
+
+    def connectionLost(self, reason: Any) -> None:
+        if self.descriptor >= 0:
+            self.process.stdin_lost()
+
+    def push(self, stdin: Stdin) -> None:
+        """Move what waits; raises BlockingIOError when no more fits."""
+        while stdin.waiting:
+            stdin.feed(self.descriptor)
+
+
+class TerminalInput(Input):
+    """A duplicate of the master side, written to by way of a pipe."""
+
+    def __init__(self, descriptor: int, relay: tuple[int, int], process: IStreams) -> None:
+        super().__init__(descriptor, process)
+        self._relay = relay
+        self._residue = 0
+
+    def push(self, stdin: Stdin) -> None:
+        while self._residue or stdin.waiting:
+            if not self._residue:
+                self._residue = stdin.feed(self._relay[1])
+            moved = os.splice(self._relay[0], self.descriptor, self._residue, flags=os.SPLICE_F_NONBLOCK)
+            self._residue -= moved
+
+    def close(self) -> None:
+        super().close()
+        for one in self._relay:
+            os.close(one)
+
+
+class Exit(Selectable):
+    """The pidfd: readable once the child has exited."""
+
+    def doRead(self) -> None:
+        self.reactor.removeReader(self)
+        self.process.exit_seen()
+
+    def connectionLost(self, reason: Any) -> None:
+        return
