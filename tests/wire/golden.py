@@ -1,0 +1,883 @@
+"""Every message of both versions as its bytes, written out; what the bytes are is a promise to every client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from netdaemon.wire.answers import (
+    Abort,
+    Attached,
+    DaemonInfo,
+    End,
+    Failure,
+    Gap,
+    Listing,
+    OfProcess,
+    Ok,
+    Output,
+    Started,
+    Status,
+    Taken,
+    Welcome,
+)
+from netdaemon.wire.commands import (
+    Attach,
+    Data,
+    Detach,
+    Flow,
+    Hello,
+    Info,
+    Inspect,
+    Kill,
+    List,
+    Remove,
+    Request,
+    Resize,
+    Shutdown,
+    Start,
+    Wait,
+)
+from netdaemon.wire.records import Counts, Fate, Limits, ProcessRecord, Pty, Reason, Scope, State, Until
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A message and its bytes.
+
+    :param ask: the request that a reply answers.
+    :param read: what the other side makes of the bytes, where they do not say all of the message.
+    """
+
+    message: Any
+    octets: str
+    ask: Request | None = None
+    read: Any = None
+
+
+V2_REQUESTS = [
+    Golden(
+        Hello(client="nd", token=b"\x01\xff"),
+        """
+        00000025  # length
+        00000001 0001  # id 1, HELLO
+        0002  # version 2
+        0006 636c69656e74 00000002 6e64  # client: nd
+        0005 746f6b656e 00000002 01ff  # token: octets
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Start(
+            argv=("sh", "-c", "café \udcff"),
+            path="/bin/sh",
+            env=("A=1", "B="),
+            cwd="/",
+            name="web-1",
+            labels=("tier=1",),
+            pty=Pty(term="xterm"),
+            merge=True,
+            keep=4096,
+            attach=True,
+            from_=-1,
+            channels=(1, 2),
+            hold=1000,
+            read_only=False,
+        ),
+        """
+        00000145  # length
+        00000002 0101  # id 2, START
+        0004 61726776 00000017  # argv: array of text
+          00000002 7368  # sh
+          00000002 2d63  # -c
+          00000007 636166c3a920ff  # any bytes
+        0004 70617468 00000007 2f62696e2f7368  # path: /bin/sh
+        0003 656e76 0000000d  # env: array of text
+          00000003 413d31  # A=1
+          00000002 423d  # B=
+        0003 637764 00000001 2f  # cwd: /
+        0004 6e616d65 00000005 7765622d31  # name: web-1
+        0006 6c6162656c73 0000000a  # labels: array of text
+          00000006 746965723d31  # tier=1
+        0003 707479 00000038  # pty: a record
+          0004 726f7773 00000008 0000000000000018  # rows: 24
+          0007 636f6c756d6e73 00000008 0000000000000050  # columns: 80
+          0004 7465726d 00000005 787465726d  # term: xterm
+          0000  # end of the record
+        0005 6d65726765 00000001 01  # merge: True
+        0004 6b656570 00000008 0000000000001000  # keep: 4096
+        0006 617474616368 00000001 01  # attach: True
+        0004 66726f6d 00000008 ffffffffffffffff  # from: -1
+        0008 6368616e6e656c73 00000018  # channels: array of integer
+          00000008 0000000000000001  # 1
+          00000008 0000000000000002  # 2
+        0004 686f6c64 00000008 00000000000003e8  # hold: 1000
+        0009 726561645f6f6e6c79 00000001 00  # read_only: False
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Start(argv=("a",)),
+        """
+        00000017  # length
+        00000002 0101  # id 2, START
+        0004 61726776 00000005  # argv: array of text
+          00000001 61  # a
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Attach(process="web-1", from_=0, channels=(1,), hold=-1, read_only=True),
+        """
+        00000068  # length
+        00000002 0102  # id 2, ATTACH
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0004 66726f6d 00000008 0000000000000000  # from: 0
+        0008 6368616e6e656c73 0000000c  # channels: array of integer
+          00000008 0000000000000001  # 1
+        0004 686f6c64 00000008 ffffffffffffffff  # hold: -1
+        0009 726561645f6f6e6c79 00000001 01  # read_only: True
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        List(select=("state=running", "web*"), after="7", limit=100),
+        """
+        0000004c  # length
+        00000002 0103  # id 2, LIST
+        0006 73656c656374 00000019  # select: array of text
+          0000000d 73746174653d72756e6e696e67  # state=running
+          00000004 7765622a  # web*
+        0005 6166746572 00000001 37  # after: 7
+        0005 6c696d6974 00000008 0000000000000064  # limit: 100
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Detach(to=2),
+        """
+        00000018  # length
+        00000002 0104  # id 2, DETACH
+        0002 746f 00000008 0000000000000002  # to: 2
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Inspect(process="web-1"),
+        """
+        0000001a  # length
+        00000002 0105  # id 2, INSPECT
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Remove(process="web-1", generation=1),
+        """
+        00000032  # length
+        00000002 0106  # id 2, REMOVE
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Wait(process="web-1", for_=Until.ENDED),
+        """
+        00000028  # length
+        00000002 0107  # id 2, WAIT
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0003 666f72 00000005 656e646564  # for: ended
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Data(to=2, at=5, payload=b"hi\n"),
+        """
+        00000040  # length
+        00000002 0201  # id 2, DATA
+        0002 746f 00000008 0000000000000002  # to: 2
+        0007 6368616e6e656c 00000008 0000000000000000  # channel: 0
+        0002 6174 00000008 0000000000000005  # at: 5
+        0000  # end of the box
+        68690a  # payload
+        """,
+    ),
+    Golden(
+        Data(to=2),
+        """
+        0000002d  # length
+        00000002 0201  # id 2, DATA
+        0002 746f 00000008 0000000000000002  # to: 2
+        0007 6368616e6e656c 00000008 0000000000000000  # channel: 0
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Kill(process="web-1", signal=15, scope=Scope.TREE, generation=1),
+        """
+        00000055  # length
+        00000002 0203  # id 2, KILL
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0006 7369676e616c 00000008 000000000000000f  # signal: 15
+        0005 73636f7065 00000004 74726565  # scope: tree
+        000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Kill(to=2, signal=9),
+        """
+        0000002c  # length
+        00000002 0203  # id 2, KILL
+        0002 746f 00000008 0000000000000002  # to: 2
+        0006 7369676e616c 00000008 0000000000000009  # signal: 9
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Resize(to=2, rows=50, columns=132),
+        """
+        0000003f  # length
+        00000002 0204  # id 2, RESIZE
+        0002 746f 00000008 0000000000000002  # to: 2
+        0004 726f7773 00000008 0000000000000032  # rows: 50
+        0007 636f6c756d6e73 00000008 0000000000000084  # columns: 132
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Flow(to=2, paused=True),
+        """
+        00000025  # length
+        00000002 0206  # id 2, FLOW
+        0002 746f 00000008 0000000000000002  # to: 2
+        0006 706175736564 00000001 01  # paused: True
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Info(),
+        """
+        00000008  # length
+        00000002 0301  # id 2, INFO
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Shutdown(processes=Fate.STOP),
+        """
+        0000001b  # length
+        00000002 0303  # id 2, SHUTDOWN
+        0009 70726f636573736573 00000004 73746f70  # processes: stop
+        0000  # end of the box
+        """,
+    ),
+]
+
+V2_REPLIES = [
+    Golden(
+        Welcome(server="nd 1", instance="i1", principal="uid:0", features=("a", "b")),
+        """
+        00000083  # length
+        00000001 0001  # id 1, HELLO
+        0002  # version 2
+        0006 736572766572 00000004 6e642031  # server: nd 1
+        0008 696e7374616e6365 00000002 6931  # instance: i1
+        0009 7072696e636970616c 00000005 7569643a30  # principal: uid:0
+        000b 6d61785f6d657373616765 00000008 0000000000100000  # max_message: 1048576
+        0006 77696e646f77 00000008 0000000000040000  # window: 262144
+        0008 6665617475726573 0000000a  # features: array of text
+          00000001 61  # a
+          00000001 62  # b
+        0000  # end of the box
+        """,
+        ask=Hello(),
+    ),
+    Golden(
+        Ok(),
+        """
+        00000008  # length
+        00000002 ff00  # id 2, OK
+        0000  # end of the box
+        """,
+        ask=Detach(to=2),
+    ),
+    Golden(
+        Started(process=ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77)),
+        """
+        00000128  # length
+        00000002 ff00  # id 2, OK
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000007 72756e6e696e67  # state: running
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0003 706964 00000008 000000000000004d  # pid: 77
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0007 63726561746564 00000001 01  # created: True
+        0000  # end of the box
+        """,
+        ask=Start(argv=("cat",)),
+    ),
+    Golden(
+        Attached(
+            process=ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77),
+            offset=7,
+            begin=3,
+            end=9,
+            stdin_end=5,
+            eof=(2,),
+        ),
+        """
+        0000017e  # length
+        00000002 0110  # id 2, ATTACHED
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000007 72756e6e696e67  # state: running
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0003 706964 00000008 000000000000004d  # pid: 77
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0006 6f6666736574 00000008 0000000000000007  # offset: 7
+        0005 626567696e 00000008 0000000000000003  # begin: 3
+        0003 656e64 00000008 0000000000000009  # end: 9
+        0009 737464696e5f656e64 00000008 0000000000000005  # stdin_end: 5
+        0003 656f66 0000000c  # eof: array of integer
+          00000008 0000000000000002  # 2
+        0000  # end of the box
+        """,
+        ask=Attach(process="1"),
+    ),
+    Golden(
+        Listing(
+            processes=(
+                ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77),
+                ProcessRecord(id="b", state=State.EXITED, argv=("x\udcff",), signal=9, core=True),
+            ),
+            after="b",
+        ),
+        """
+        00000241  # length
+        00000002 0103  # id 2, LIST
+        0009 70726f636573736573 0000021e  # processes: array of record
+          00000105  # one record
+            0002 6964 00000001 31  # id: 1
+            0006 6c6162656c73 00000000  # labels: array of text, none
+            0005 7374617465 00000007 72756e6e696e67  # state: running
+            000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+            0004 61726776 00000007  # argv: array of text
+              00000003 636174  # cat
+            0003 637764 00000001 2f  # cwd: /
+            0005 6d65726765 00000001 00  # merge: False
+            0005 6f776e6572 00000000  # owner: empty
+            0003 706964 00000008 000000000000004d  # pid: 77
+            0007 63726561746564 00000008 0000000000000000  # created: 0
+            0005 626567696e 00000008 0000000000000000  # begin: 0
+            0003 656e64 00000008 0000000000000000  # end: 0
+            0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+            0003 656f66 00000000  # eof: array of integer, none
+            0008 6174746163686564 00000008 0000000000000000  # attached: 0
+            0004 6b656570 00000008 0000000000000000  # keep: 0
+            0000  # end of the record
+          00000111  # one record
+            0002 6964 00000001 62  # id: b
+            0006 6c6162656c73 00000000  # labels: array of text, none
+            0005 7374617465 00000006 657869746564  # state: exited
+            000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+            0004 61726776 00000006  # argv: array of text
+              00000002 78ff  # any bytes
+            0003 637764 00000001 2f  # cwd: /
+            0005 6d65726765 00000001 00  # merge: False
+            0005 6f776e6572 00000000  # owner: empty
+            0007 63726561746564 00000008 0000000000000000  # created: 0
+            0006 7369676e616c 00000008 0000000000000009  # signal: 9
+            0004 636f7265 00000001 01  # core: True
+            0005 626567696e 00000008 0000000000000000  # begin: 0
+            0003 656e64 00000008 0000000000000000  # end: 0
+            0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+            0003 656f66 00000000  # eof: array of integer, none
+            0008 6174746163686564 00000008 0000000000000000  # attached: 0
+            0004 6b656570 00000008 0000000000000000  # keep: 0
+            0000  # end of the record
+        0005 6166746572 00000001 62  # after: b
+        0000  # end of the box
+        """,
+        ask=List(),
+    ),
+    Golden(
+        OfProcess(
+            process=ProcessRecord(
+                id="a7",
+                name="web",
+                labels=("tier=1", "x="),
+                state=State.EXITED,
+                generation=3,
+                argv=("/bin/sh", "-c", ""),
+                cwd="/srv",
+                pty=Pty(term="xterm"),
+                merge=True,
+                owner="alice",
+                pid=4242,
+                created=1700000000000000,
+                started=1700000000000001,
+                exited=1700000000000002,
+                code=3,
+                core=False,
+                begin=4096,
+                end=1099511627776,
+                stdin_end=5,
+                eof=(0, 1, 2),
+                attached=2,
+                keep=65536,
+            )
+        ),
+        """
+        000001f8  # length
+        00000002 ff00  # id 2, OK
+        0007 70726f63657373 000001e3  # process: a record
+          0002 6964 00000002 6137  # id: a7
+          0004 6e616d65 00000003 776562  # name: web
+          0006 6c6162656c73 00000010  # labels: array of text
+            00000006 746965723d31  # tier=1
+            00000002 783d  # x=
+          0005 7374617465 00000006 657869746564  # state: exited
+          000a 67656e65726174696f6e 00000008 0000000000000003  # generation: 3
+          0004 61726776 00000015  # argv: array of text
+            00000007 2f62696e2f7368  # /bin/sh
+            00000002 2d63  # -c
+            00000000  # empty
+          0003 637764 00000004 2f737276  # cwd: /srv
+          0003 707479 00000038  # pty: a record
+            0004 726f7773 00000008 0000000000000018  # rows: 24
+            0007 636f6c756d6e73 00000008 0000000000000050  # columns: 80
+            0004 7465726d 00000005 787465726d  # term: xterm
+            0000  # end of the record
+          0005 6d65726765 00000001 01  # merge: True
+          0005 6f776e6572 00000005 616c696365  # owner: alice
+          0003 706964 00000008 0000000000001092  # pid: 4242
+          0007 63726561746564 00000008 00060a24181e4000  # created: 1700000000000000
+          0007 73746172746564 00000008 00060a24181e4001  # started: 1700000000000001
+          0006 657869746564 00000008 00060a24181e4002  # exited: 1700000000000002
+          0004 636f6465 00000008 0000000000000003  # code: 3
+          0004 636f7265 00000001 00  # core: False
+          0005 626567696e 00000008 0000000000001000  # begin: 4096
+          0003 656e64 00000008 0000010000000000  # end: 1099511627776
+          0009 737464696e5f656e64 00000008 0000000000000005  # stdin_end: 5
+          0003 656f66 00000024  # eof: array of integer
+            00000008 0000000000000000  # 0
+            00000008 0000000000000001  # 1
+            00000008 0000000000000002  # 2
+          0008 6174746163686564 00000008 0000000000000002  # attached: 2
+          0004 6b656570 00000008 0000000000010000  # keep: 65536
+          0000  # end of the record
+        0000  # end of the box
+        """,
+        ask=Inspect(process="1"),
+    ),
+    Golden(
+        Taken(accepted=3, end=8),
+        """
+        0000002f  # length
+        00000002 ff00  # id 2, OK
+        0008 6163636570746564 00000008 0000000000000003  # accepted: 3
+        0003 656e64 00000008 0000000000000008  # end: 8
+        0000  # end of the box
+        """,
+        ask=Data(to=2),
+    ),
+    Golden(
+        DaemonInfo(
+            version="0.1.0",
+            instance="i1",
+            pid=10,
+            keeper_pid=11,
+            uptime=1500,
+            limits=Limits(
+                clients=1, processes=2, exited=3, attachments=4, requests=5, message=6, window=7, keep=8, descriptors=9
+            ),
+            counts=Counts(clients=1, running=2, exited=3, attachments=4, descriptors=5),
+            degraded=("no-pidfd",),
+        ),
+        """
+        000001d0  # length
+        00000002 ff00  # id 2, OK
+        0007 76657273696f6e 00000005 302e312e30  # version: 0.1.0
+        0008 696e7374616e6365 00000002 6931  # instance: i1
+        0003 706964 00000008 000000000000000a  # pid: 10
+        000a 6b65657065725f706964 00000008 000000000000000b  # keeper_pid: 11
+        0006 757074696d65 00000008 00000000000005dc  # uptime: 1500
+        0006 6c696d697473 000000c5  # limits: a record
+          0007 636c69656e7473 00000008 0000000000000001  # clients: 1
+          0009 70726f636573736573 00000008 0000000000000002  # processes: 2
+          0006 657869746564 00000008 0000000000000003  # exited: 3
+          000b 6174746163686d656e7473 00000008 0000000000000004  # attachments: 4
+          0008 7265717565737473 00000008 0000000000000005  # requests: 5
+          0007 6d657373616765 00000008 0000000000000006  # message: 6
+          0006 77696e646f77 00000008 0000000000000007  # window: 7
+          0004 6b656570 00000008 0000000000000008  # keep: 8
+          000b 64657363726970746f7273 00000008 0000000000000009  # descriptors: 9
+          0000  # end of the record
+        0006 636f756e7473 00000072  # counts: a record
+          0007 636c69656e7473 00000008 0000000000000001  # clients: 1
+          0007 72756e6e696e67 00000008 0000000000000002  # running: 2
+          0006 657869746564 00000008 0000000000000003  # exited: 3
+          000b 6174746163686d656e7473 00000008 0000000000000004  # attachments: 4
+          000b 64657363726970746f7273 00000008 0000000000000005  # descriptors: 5
+          0000  # end of the record
+        0008 6465677261646564 0000000c  # degraded: array of text
+          00000008 6e6f2d7069646664  # no-pidfd
+        0000  # end of the box
+        """,
+        ask=Info(),
+    ),
+    Golden(
+        Failure(code="stdin-full", errno=11, message="full", process="1", field="to", stage="exec", accepted=3, end=8),
+        """
+        00000091  # length
+        00000002 fff0  # id 2, ERROR
+        0004 636f6465 0000000a 737464696e2d66756c6c  # code: stdin-full
+        0005 6572726e6f 00000008 000000000000000b  # errno: 11
+        0007 6d657373616765 00000004 66756c6c  # message: full
+        0007 70726f63657373 00000001 31  # process: 1
+        0005 6669656c64 00000002 746f  # field: to
+        0005 7374616765 00000004 65786563  # stage: exec
+        0008 6163636570746564 00000008 0000000000000003  # accepted: 3
+        0003 656e64 00000008 0000000000000008  # end: 8
+        0000  # end of the box
+        """,
+        ask=Inspect(process="1"),
+    ),
+]
+
+V2_EVENTS = [
+    Golden(
+        Output(channel=1, offset=7, time=1700000000000000, payload=b"hi\n"),
+        """
+        00000046  # length
+        00000002 0201  # id 2, DATA
+        0007 6368616e6e656c 00000008 0000000000000001  # channel: 1
+        0006 6f6666736574 00000008 0000000000000007  # offset: 7
+        0004 74696d65 00000008 00060a24181e4000  # time: 1700000000000000
+        0000  # end of the box
+        68690a  # payload
+        """,
+    ),
+    Golden(
+        Output(channel=2, offset=10),
+        """
+        00000043  # length
+        00000002 0201  # id 2, DATA
+        0007 6368616e6e656c 00000008 0000000000000002  # channel: 2
+        0006 6f6666736574 00000008 000000000000000a  # offset: 10
+        0004 74696d65 00000008 0000000000000000  # time: 0
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Status(state=State.RUNNING, generation=2, pid=77, end=10),
+        """
+        00000054  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000007 72756e6e696e67  # state: running
+        000a 67656e65726174696f6e 00000008 0000000000000002  # generation: 2
+        0003 706964 00000008 000000000000004d  # pid: 77
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Status(state=State.EXITED, code=3, core=False, end=10),
+        """
+        0000005f  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000006 657869746564  # state: exited
+        000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+        0004 636f6465 00000008 0000000000000003  # code: 3
+        0004 636f7265 00000001 00  # core: False
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Gap(from_=7, to=4103),
+        """
+        0000002a  # length
+        00000002 0205  # id 2, GAP
+        0004 66726f6d 00000008 0000000000000007  # from: 7
+        0002 746f 00000008 0000000000001007  # to: 4103
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        End(reason=Reason.DETACHED),
+        """
+        0000001c  # length
+        00000002 0208  # id 2, END
+        0006 726561736f6e 00000008 6465746163686564  # reason: detached
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Abort(code="protocol-error", errno=74, message="no"),
+        """
+        00000042  # length
+        00000000 ffff  # id 0, ABORT
+        0004 636f6465 0000000e 70726f746f636f6c2d6572726f72  # code: protocol-error
+        0005 6572726e6f 00000008 000000000000004a  # errno: 74
+        0007 6d657373616765 00000002 6e6f  # message: no
+        0000  # end of the box
+        """,
+    ),
+]
+
+V1_REQUESTS = [
+    Golden(
+        Hello(client="unsaid"),
+        """
+        00000008  # length
+        00000001 0001  # id 1, HELLO
+        0001  # version 1
+        """,
+        read=Hello(),
+    ),
+    Golden(
+        Start(argv=("/bin/sh", "-c", "café \udcff"), env=("A=1", "B="), attach=True),
+        """
+        00000024  # length
+        00000002 0101  # id 2, START
+        2f62696e2f7368 00  # path: /bin/sh
+        0002  # argv, items: 2
+        2d63 00  # item: -c
+        636166c3a920ff 00  # item: any bytes
+        0002  # envp, items: 2
+        413d31 00  # item: A=1
+        423d 00  # item: B=
+        """,
+    ),
+    Golden(
+        Attach(process="/bin/cat:77"),
+        """
+        00000012  # length
+        00000002 0102  # id 2, ATTACH
+        2f62696e2f6361743a3737 00  # process: /bin/cat:77
+        """,
+    ),
+    Golden(
+        List(),
+        """
+        00000006  # length
+        00000002 0103  # id 2, LIST
+        """,
+    ),
+    Golden(
+        Data(to=2, payload=b"hi\n"),
+        """
+        0000000d  # length
+        00000003 0201  # id 3, DATA
+        0000  # channel: 0
+        0003 68690a  # data: 3 bytes
+        """,
+    ),
+    Golden(
+        Data(to=2),
+        """
+        0000000a  # length
+        00000003 0201  # id 3, DATA
+        0000  # channel: 0
+        0000   # data: 0 bytes
+        """,
+    ),
+    Golden(
+        Kill(to=2, signal=15),
+        """
+        00000008  # length
+        00000003 0203  # id 3, KILL
+        000f  # signal: 15
+        """,
+    ),
+]
+
+V1_REPLIES = [
+    Golden(
+        Welcome(server="unsaid"),
+        """
+        00000008  # length
+        00000001 0001  # id 1, HELLO
+        0001  # version 1
+        """,
+        ask=Hello(),
+        read=Welcome(window=0),
+    ),
+    Golden(
+        Ok(),
+        """
+        00000006  # length
+        00000003 ff00  # id 3, OK
+        """,
+        ask=Kill(to=2, signal=15),
+    ),
+    Golden(
+        Taken(accepted=3, end=3),
+        """
+        00000006  # length
+        00000003 ff00  # id 3, OK
+        """,
+        ask=Data(to=2, payload=b"hi\n"),
+    ),
+    Golden(
+        Attached(process=ProcessRecord(id="/bin/cat:77", state=State.RUNNING, argv=("cat",), pid=65613), offset=7),
+        """
+        00000016  # length
+        00000002 0110  # id 2, ATTACHED
+        2f62696e2f6361743a3737 00  # process: /bin/cat:77
+        0001  # status: 1
+        004d  # status_code: 77
+        """,
+        ask=Start(argv=("cat",), attach=True),
+        read=Attached(process=ProcessRecord(id="/bin/cat:77", state=State.RUNNING, argv=("/bin/cat:77",), pid=77)),
+    ),
+    Golden(
+        Attached(process=ProcessRecord(id="b", state=State.EXITED, argv=("b",), code=3)),
+        """
+        0000000c  # length
+        00000002 0110  # id 2, ATTACHED
+        62 00  # process: b
+        0002  # status: 2
+        0003  # status_code: 3
+        """,
+        ask=Attach(process="b"),
+    ),
+    Golden(
+        Listing(
+            processes=(
+                ProcessRecord(id="/bin/cat:77", state=State.RUNNING, argv=("/bin/cat:77",), pid=77),
+                ProcessRecord(id="b", state=State.EXITED, argv=("b",), code=3),
+                ProcessRecord(id="c", state=State.EXITED, argv=("c",), signal=9),
+                ProcessRecord(id="d", state=State.EXITED, argv=("d",)),
+            )
+        ),
+        """
+        0000002a  # length
+        00000002 0103  # id 2, LIST
+        0004  # processes: 4
+        2f62696e2f6361743a3737 00  # process: /bin/cat:77
+        0001  # status: 1
+        004d  # status_code: 77
+        62 00  # process: b
+        0002  # status: 2
+        0003  # status_code: 3
+        63 00  # process: c
+        0003  # status: 3
+        0009  # status_code: 9
+        64 00  # process: d
+        0002  # status: 2
+        ffff  # status_code: 65535
+        """,
+        ask=List(),
+    ),
+    Golden(
+        Failure(code="already-attached", errno=114, message="no"),
+        """
+        0000000d  # length
+        00000002 fff0  # id 2, ERROR
+        00000072  # code: 114
+        6e6f 00  # message: no
+        """,
+        ask=List(),
+    ),
+]
+
+V1_EVENTS = [
+    Golden(
+        Output(channel=1, offset=7, time=5, payload=b"hi\n"),
+        """
+        0000000d  # length
+        00000000 0201  # id 0, DATA
+        0001  # channel: 1
+        0003 68690a  # data: 3 bytes
+        """,
+        read=Output(channel=1, payload=b"hi\n"),
+    ),
+    Golden(
+        Output(channel=2),
+        """
+        0000000a  # length
+        00000000 0201  # id 0, DATA
+        0002  # channel: 2
+        0000   # data: 0 bytes
+        """,
+    ),
+    Golden(
+        Status(state=State.RUNNING, generation=2, pid=77, end=3),
+        """
+        0000000a  # length
+        00000000 0202  # id 0, STATUS
+        0001  # status: 1
+        004d  # status_code: 77
+        """,
+        read=Status(state=State.RUNNING, pid=77),
+    ),
+    Golden(
+        Status(state=State.EXITED, code=3),
+        """
+        0000000a  # length
+        00000000 0202  # id 0, STATUS
+        0002  # status: 2
+        0003  # status_code: 3
+        """,
+    ),
+    Golden(
+        Status(state=State.EXITED, signal=9, core=True),
+        """
+        0000000a  # length
+        00000000 0202  # id 0, STATUS
+        0003  # status: 3
+        0009  # status_code: 9
+        """,
+        read=Status(state=State.EXITED, signal=9),
+    ),
+    Golden(
+        Status(state=State.FAILED),
+        """
+        0000000a  # length
+        00000000 0202  # id 0, STATUS
+        0002  # status: 2
+        ffff  # status_code: 65535
+        """,
+        read=Status(state=State.EXITED),
+    ),
+    Golden(
+        Abort(errno=74, message="no"),
+        """
+        0000000d  # length
+        00000000 ffff  # id 0, ABORT
+        0000004a  # code: 74
+        6e6f 00  # message: no
+        """,
+    ),
+]
