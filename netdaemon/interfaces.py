@@ -8,11 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-__all__ = ["IDirectTransport", "ILauncher", "IPeerCredentials", "IScheduler"]
-
-
-class IScheduler(Interface):
-    """What netdaemon asks of a reactor: `IReactorTime` and `IReactorFDSet` in one object."""
+__all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCredentials"]
 
 
 class ILauncher(Interface):
@@ -35,6 +31,13 @@ class ILauncher(Interface):
         :return: fires with a `netdaemon.keeper.launch.ExitStatus`.
         """
 
+    def signal(launched: Any, number: int, scope: str) -> None:
+        """Send a signal to a child that has not been released: to it alone (``process``), to its process ``group``,
+        or to all that descends from it (``tree``).
+
+        Raises ProcessLookupError where nobody is left to get it.
+        """
+
     def release(launched: Any) -> None:
         """The exit status has been recorded: the kernel may forget the child, and its pid be used again."""
 
@@ -53,16 +56,6 @@ class IPeerCredentials(Interface):
 
     def peerCredentials() -> tuple[int, int, int]:
         """(pid, uid, gid) as they were when the other end connected."""
-
-
-class IOutput(Interface):
-    """Where a process's output goes: `netdaemon.process.spool.Spool`."""
-
-    def room() -> int:
-        """How many bytes may be appended now; 0 while somebody holds the process back."""
-
-    def append_from(pipe: int, channel: int, count: int, now: int) -> int:
-        """Move up to *count* bytes out of *pipe*; 0 at its end."""
 
 
 class IOutputProtocol(Interface):

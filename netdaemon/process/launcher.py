@@ -11,6 +11,7 @@ from zope.interface import implementer
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper import launch
 from netdaemon.keeper.launch import Begun, ExitStatus, Launched, LaunchError, Spec
+from netdaemon.process import signals
 
 
 class _Report:
@@ -65,6 +66,9 @@ class LocalLauncher:
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus]:
         return succeed(launch.collect(launched))
+
+    def signal(self, launched: Launched, number: int, scope: str) -> None:
+        signals.send(launched.pid, launched.pidfd, number, scope)
 
     def release(self, launched: Launched) -> None:
         launch.release(launched)

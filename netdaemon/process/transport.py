@@ -302,7 +302,7 @@ class ProcessTransport:
         if self.status is not None:
             raise ProcessExitedAlready
         try:
-            signals.send(self._launched.pid, self._launched.pidfd, number, scope)
+            self._launcher.signal(self._launched, number, scope)
         except ProcessLookupError:
             raise ProcessExitedAlready from None
 
