@@ -77,7 +77,6 @@ class Spool:
         self.degraded = False
         self._descriptor = descriptor
         self._view: memoryview | None = None
-        self._map: mmap.mmap | None = None
         self._offsets = array("Q")
         self._notes = array("Q")
         self._marks = 0
@@ -198,17 +197,15 @@ class Spool:
         place = offset % self.size
         length = min(limit, until - offset, self.size - place)
         if self._view is None:
-            self._map = mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
-            self._view = memoryview(self._map)
+            self._view = memoryview(
+                mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
+            )
         start = self._start + place
         return Segment(offset, note & 3, note >> 2, self._view[start : start + length])
 
     def close(self) -> None:
-        """Free the file's descriptor and memory."""
-        if self._view is not None and self._map is not None:
-            self._view.release()
-            self._map.close()
-            self._view = self._map = None
+        """Free the file's descriptor, and its memory as soon as nobody has a segment of it any more."""
+        self._view = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,0 +1,225 @@
+"""A child has exactly what was asked for, by either way of launching it, or there is no child."""
+
+import errno
+import os
+import select
+import signal
+import sys
+
+import pytest
+
+from netdaemon.keeper.launch import (
+    Launched,
+    LaunchError,
+    Spec,
+    begin,
+    collect,
+    finish,
+    own_descriptors,
+    release,
+)
+
+PATH = b"PATH=/usr/local/bin:/usr/bin:/bin"
+LIMIT = 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _owned() -> None:
+    own_descriptors()
+
+
+def launch(spec: Spec) -> Launched:
+    """Begin, wait, finish."""
+    begun = begin(spec)
+    while True:
+        launched = finish(begun)
+        if launched is not None:
+            return launched
+        assert select.select([begun.report], [], [], LIMIT)[0]
+
+
+def output_of(launched: Launched) -> bytes:
+    """All that it writes, and wait for it."""
+    if not launched.stdin_relay[0] >= 0:
+        os.close(launched.stdin)
+        launched.stdin = -1
+    result = b""
+    while True:
+        assert select.select([launched.stdout], [], [], LIMIT)[0]
+        try:
+            piece = os.read(launched.stdout, 65536)
+        except OSError as error:
+            assert error.errno == errno.EIO
+            piece = b""
+        if not piece:
+            return result
+        result += piece
+
+
+def end_of(launched: Launched) -> tuple[int | None, int | None]:
+    """Wait for the exit, and let go of the child."""
+    assert select.select([launched.pidfd], [], [], LIMIT)[0]
+    status = collect(launched)
+    assert collect(launched) == status
+    release(launched)
+    assert collect(launched).code is None
+    launched.close()
+    return status.code, status.signal
+
+
+@pytest.fixture(params=["pipes", "terminal"])
+def pty(request: pytest.FixtureRequest) -> tuple[int, int] | None:
+    return (40, 100) if request.param == "terminal" else None
+
+
+def python(code: str, pty: tuple[int, int] | None, **rest: object) -> Launched:
+    """Run *code* in another interpreter."""
+    return launch(
+        Spec(path=sys.executable.encode(), argv=(b"child", b"-c", code.encode()), pty=pty, merge=True, **rest)  # type: ignore[arg-type]
+    )
+
+
+def test_descriptors(pty: tuple[int, int] | None) -> None:
+    """Exactly 0, 1 and 2, whatever is open here."""
+    extra = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+    try:
+        # The interpreter's own listing descriptor is there while it lists.
+        code = "import os; d = os.open('/proc/self/fd', 0); print(sorted(int(n) for n in os.listdir(d) if int(n) != d))"
+        launched = python(code, pty)
+        listed = output_of(launched).split(b"]")[0]
+        assert end_of(launched) == (0, None)
+        # os.listdir on a descriptor duplicates it once more.
+        numbers = {int(one) for one in listed.strip(b"[").split(b",")}
+        assert {0, 1, 2} <= numbers <= {0, 1, 2, 3, 4}
+    finally:
+        for one in extra:
+            os.close(one)
+
+
+def test_session_and_signals(pty: tuple[int, int] | None) -> None:
+    """Its own session and group; nothing blocked, nothing ignored that could be reset."""
+    launched = launch(
+        Spec(path=b"cat", argv=(b"cat", b"/proc/self/status", b"/proc/self/stat"), env=(PATH,), pty=pty, merge=True)
+    )
+    text = output_of(launched).decode()
+    assert end_of(launched) == (0, None)
+    status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    assert int(status["SigBlk"], 16) == 0
+    # glibc's posix_spawn leaves its two internal signals, 32 and 33, ignored.
+    internal = 1 << 31 | 1 << 32
+    assert int(status["SigIgn"], 16) & ~internal == 0
+    fields = text.splitlines()[-1].rpartition(")")[2].split()
+    assert fields[2] == fields[3] == str(launched.pid)
+    assert (fields[4] != "0") == (pty is not None)
+
+
+def test_environment_and_directory(pty: tuple[int, int] | None) -> None:
+    """What was sent and nothing else; bytes as they are."""
+    env = (PATH, b"A=1", b"EMPTY=", b"EQUALS=a=b", b"BYTES=\xff\xfe")
+    code = "import os; print(os.environb); print(os.getcwd()); print(oct(os.umask(0)))"
+    launched = python(code, pty, env=env, cwd=b"/usr")
+    text = output_of(launched)
+    assert end_of(launched) == (0, None)
+    for one in env:
+        name, _, value = one.partition(b"=")
+        assert f"{name!r}: {value!r}".encode() in text
+    assert b"HOME" not in text
+    assert b"/usr" in text
+    assert b"0o22" in text
+
+
+def test_our_own_directory_and_umask_stay(pty: tuple[int, int] | None) -> None:
+    """A start changes nothing here."""
+    before = os.getcwd(), os.umask(0o27)
+    try:
+        launched = launch(Spec(path=b"/bin/true", argv=(b"true",), cwd=b"/usr", pty=pty))
+        output_of(launched)
+        end_of(launched)
+        with pytest.raises(LaunchError):
+            launch(Spec(path=b"/nowhere", argv=(b"true",), cwd=b"/usr", pty=pty))
+        assert os.getcwd() == before[0]
+        assert os.umask(0o27) == 0o27
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    finally:
+        os.umask(before[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "cwd", "stage", "number"),
+    [
+        (b"/nowhere/at/all", b"/", "exec", errno.ENOENT),
+        (b"no-such-program", b"/", "exec", errno.ENOENT),
+        (b"/etc/passwd", b"/", "exec", errno.EACCES),
+        (b"/etc", b"/", "exec", errno.EACCES),
+        (b"true", b"/nowhere", "cwd", errno.ENOENT),
+        (b"true", b"/etc/passwd", "cwd", errno.ENOTDIR),
+    ],
+)
+def test_failures(path: bytes, cwd: bytes, stage: str, number: int, pty: tuple[int, int] | None) -> None:
+    """Stage and errno; no child, no descriptor is left."""
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LaunchError) as caught:
+        launch(Spec(path=path, argv=(path,), env=(PATH,), cwd=cwd, pty=pty))
+    assert (caught.value.stage, caught.value.errno) == (stage, number)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_not_a_program(tmp_path: object, pty: tuple[int, int] | None) -> None:
+    """A file that is executable and no program: ENOEXEC, and never a shell that tries it."""
+    path = os.path.join(str(tmp_path), "script")
+    with open(path, "w") as file:
+        file.write("touch /tmp/never\n")
+    os.chmod(path, 0o755)
+    with pytest.raises(LaunchError) as caught:
+        launch(Spec(path=path.encode(), argv=(b"x",), pty=pty))
+    assert (caught.value.stage, caught.value.errno) == ("exec", errno.ENOEXEC)
+
+
+def test_too_long(pty: tuple[int, int] | None) -> None:
+    """What the kernel does not take is refused by it."""
+    with pytest.raises(LaunchError) as caught:
+        launch(Spec(path=b"/bin/true", argv=(b"true", b"x" * (1 << 18)), pty=pty))
+    assert (caught.value.stage, caught.value.errno) == ("exec", errno.E2BIG)
+
+
+def test_path_prefers_what_can_be_executed(tmp_path: object) -> None:
+    """A file without permission earlier in PATH does not hide the program later in it."""
+    with open(os.path.join(str(tmp_path), "true"), "w"):
+        pass
+    launched = launch(Spec(path=b"true", argv=(b"true",), env=(b"PATH=" + str(tmp_path).encode() + b":/bin",)))
+    assert end_of(launched) == (0, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_death_by_signal(number: signal.Signals, pty: tuple[int, int] | None) -> None:
+    """A signal's number, and no code."""
+    launched = launch(Spec(path=b"sleep", argv=(b"sleep", b"60"), env=(PATH,), pty=pty))
+    signal.pidfd_send_signal(launched.pidfd, number)
+    assert end_of(launched) == (None, number)
+
+
+def test_no_descriptors_left() -> None:
+    """EMFILE is told as such, and what was opened is closed."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    have = len(os.listdir("/proc/self/fd"))
+    top = max(int(name) for name in os.listdir("/proc/self/fd"))
+    try:
+        for room in range(1, 12):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (top + room, hard))
+            for pty in (None, (24, 80)):
+                try:
+                    launched = launch(Spec(path=b"/bin/true", argv=(b"true",), pty=pty))
+                except LaunchError as error:
+                    assert error.stage in ("descriptors", "cwd", "exec")
+                    assert error.errno in (errno.EMFILE, errno.ENFILE)
+                else:
+                    end_of(launched)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                assert len(os.listdir("/proc/self/fd")) == have
+                resource.setrlimit(resource.RLIMIT_NOFILE, (top + room, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
