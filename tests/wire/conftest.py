@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure.
+settings.register_profile("netdaemon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("netdaemon")
 
 
 def pytest_configure(config: pytest.Config) -> None:
