@@ -1,0 +1,191 @@
+"""The daemon's verbs on a plain socket, and how to get at one; knows no Twisted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypedDict, Unpack
+
+from netdaemon import defaults
+from netdaemon.blocking.link import Link
+from netdaemon.blocking.process import RemoteProcess
+from netdaemon.blocking.timeouts import DEFAULT, DEFAULT_TIMEOUT, Timeout
+from netdaemon.errors import ConnectFailed, TimedOut
+from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
+from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
+from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
+
+
+class StartOptions(TypedDict, total=False):
+    """What a start may say besides ``argv``."""
+
+    path: str | None
+    env: Mapping[str, str] | None
+    cwd: str | None
+    name: str | None
+    labels: Mapping[str, str] | None
+    pty: Pty | None
+    merge: bool | None
+    keep: int | None
+
+
+class Client(Link):
+    """A connection to a daemon, with a method for each thing that it can be asked. Not for several threads at once.
+
+    Every call waits for its answer, at most *timeout* seconds (`TimedOut`), and raises what the daemon refuses
+    (`netdaemon.errors`). See `Link` for what a program with a poll loop of its own uses.
+    """
+
+    def start(
+        self,
+        argv: Iterable[str],
+        *,
+        hold: int | None = None,
+        read_only: bool | None = None,
+        timeout: Timeout = DEFAULT,
+        **options: Unpack[StartOptions],
+    ) -> RemoteProcess:
+        """Run a program and attach to it, so that nothing of its output is missed.
+
+        :param argv: the program and its arguments. Without a slash it is looked for in PATH of *env*.
+        :param env: the whole environment of the program; nothing is added.
+        :param hold: milliseconds for which a slow reader may hold the program back; -1 for ever, 0 drops.
+        :raises LaunchFailed: it does not run; ``stage`` and ``errno`` say why.
+        """
+        request = replace(_start(argv, options), attach=True, hold=hold, read_only=read_only)
+        return self._attached(request, timeout)
+
+    def start_detached(
+        self, argv: Iterable[str], *, timeout: Timeout = DEFAULT, **options: Unpack[StartOptions]
+    ) -> ProcessRecord:
+        """Run a program and leave it alone; its record. Parameters as for `start`."""
+        return self.call(_start(argv, options), Started, timeout).process
+
+    def attach(
+        self,
+        process: str,
+        *,
+        from_: int | None = None,
+        channels: Iterable[int] | None = None,
+        hold: int | None = None,
+        read_only: bool | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> RemoteProcess:
+        """Follow a process (its id or name) and feed it.
+
+        :param from_: the offset to begin at; below 0, that many bytes before the end; None, everything that is kept.
+        """
+        request = Attach(
+            process=process,
+            from_=from_,
+            channels=None if channels is None else tuple(channels),
+            hold=hold,
+            read_only=read_only,
+        )
+        return self._attached(request, timeout)
+
+    def _attached(self, request: Start | Attach, timeout: Timeout) -> RemoteProcess:
+        pending = self.submit(request)
+        self.wait_for(pending, timeout)
+        assert pending.process is not None
+        return pending.process
+
+    def list(self, select: Iterable[str] = (), *, timeout: Timeout = DEFAULT) -> list[ProcessRecord]:
+        """The records of all processes that match every term of *select*; page by page, so a snapshot of each page."""
+        terms = tuple(select) or None
+        records: list[ProcessRecord] = []
+        after: str | None = None
+        while True:
+            page = self.call(List(select=terms, after=after), Listing, timeout)
+            records += page.processes
+            if page.after is None:
+                return records
+            after = page.after
+
+    def inspect(self, process: str, *, timeout: Timeout = DEFAULT) -> ProcessRecord:
+        """The record of one process."""
+        return self.call(Inspect(process=process), OfProcess, timeout).process
+
+    def kill(
+        self,
+        process: str,
+        signal: int,
+        *,
+        scope: Scope | None = None,
+        generation: int | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> None:
+        """Send one signal, to the process's group unless *scope* says otherwise.
+
+        :raises AlreadyExited: there is nobody to get it.
+        """
+        self.call(Kill(process=process, signal=int(signal), scope=scope, generation=generation), Message, timeout)
+
+    def wait(self, process: str, until: Until = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
+        """The record of *process* once it is so; for ever unless *timeout* says otherwise."""
+        return self.call(Wait(process=process, for_=until), OfProcess, timeout).process
+
+    def remove(self, process: str, *, generation: int | None = None, timeout: Timeout = DEFAULT) -> None:
+        """Forget a process that has exited, and its output."""
+        self.call(Remove(process=process, generation=generation), Message, timeout)
+
+    def info(self, *, timeout: Timeout = DEFAULT) -> DaemonInfo:
+        """What the daemon is, allows and has."""
+        return self.call(Info(), DaemonInfo, timeout)
+
+    def shutdown(self, processes: Fate | None = None, *, timeout: Timeout = DEFAULT) -> None:
+        """End the daemon; the connection is closed by it when it has."""
+        self.call(Shutdown(processes=processes), Message, timeout)
+
+
+def _start(argv: Iterable[str], options: StartOptions) -> Start:
+    env, labels = options.get("env"), options.get("labels")
+    return Start(
+        argv=tuple(argv),
+        path=options.get("path"),
+        env=None if env is None else tuple(f"{key}={value}" for key, value in env.items()),
+        cwd=options.get("cwd"),
+        name=options.get("name"),
+        labels=None if labels is None else tuple(f"{key}={value}" for key, value in labels.items()),
+        pty=options.get("pty"),
+        merge=options.get("merge"),
+        keep=options.get("keep"),
+    )
+
+
+def connect(
+    path: str | None = None,
+    *,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    version: int = 2,
+    packets: bool = False,
+    program: str | None = None,
+) -> Client:
+    """Connect to a daemon's UNIX socket and say HELLO.
+
+    :param path: the socket; where it is by default is told by `netdaemon.defaults.socket_path`.
+    :param timeout: seconds that each answer may take unless a call says otherwise; None is for ever.
+    :param version: the highest version of the protocol to speak.
+    :param packets: whether it is a SOCK_SEQPACKET, as the daemon of 2009 has; only version 1 is spoken there.
+    :param program: what the daemon is told of who calls: "name/version".
+    :raises ConnectFailed: nobody answers there.
+    :raises ConversationAborted: the daemon does not talk to you; its message says why.
+    :raises TimedOut: HELLO was not answered in time.
+    """
+    if path is None:
+        path = defaults.socket_path()
+    kind = socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        try:
+            sock.settimeout(timeout)
+            sock.connect(path)
+        except TimeoutError as error:
+            raise TimedOut(f"{path}: the daemon there does not accept connections") from error
+        except OSError as error:
+            raise ConnectFailed(f"{path}: nobody answers there: {error.strerror or error}") from error
+        return Client(sock, timeout=timeout, version=1 if packets else version, packets=packets, program=program)
+    except BaseException:
+        sock.close()
+        raise

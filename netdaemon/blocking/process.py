@@ -1,0 +1,269 @@
+"""One attachment: a process's events in order, and what may be done to it; knows no socket."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from netdaemon.blocking.stdin import CHUNK, Stdin
+from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
+from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
+from netdaemon.wire.answers import Attached, End, Event, Message, Output, Status
+from netdaemon.wire.commands import Detach, Flow, Kill, Request, Resize, Start
+from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
+from netdaemon.wire.v1 import MAX_OUTPUT
+
+if TYPE_CHECKING:
+    from netdaemon.blocking.link import Link
+
+# Bytes received and not taken: past the most the daemon is asked to pause, below the least to go on.
+QUEUE_MOST = 1 << 20
+QUEUE_LEAST = 1 << 18
+
+# What a queued event costs besides its bytes, so that a flood of tiny ones is bounded as well.
+EVENT_COST = 128
+
+# Room in a message for all of DATA but its payload.
+DATA_HEAD = 4096
+
+_FINISHED = (State.EXITED, State.FAILED)
+
+
+class RemoteProcess:
+    """A process that this client is attached to.
+
+    Iterating gives its events: `Output`, `Gap`, `Status`, and `End` if the daemon ends the attachment. It is over
+    when the process has exited and all its output is closed, which a grandchild may delay (see `events`).
+
+    :ivar record: the process as it was when the attachment began.
+    :ivar attached: where the output begins, and what is kept.
+    :ivar stdin: the queue of its input, for poll loops.
+    :ivar status: the latest status that was received, or None.
+    :ivar closed: the channels whose EOF was received; 0: it reads no more input.
+    :ivar end: why the attachment is over, or None.
+    """
+
+    def __init__(self, client: Link, id: int, attached: Attached, request: Request) -> None:
+        self.client = client
+        self.attachment = id
+        self.attached = attached
+        self.record: ProcessRecord = attached.process
+        self.status: Status | None = None
+        self.closed: set[int] = set()
+        self.end: End | None = None
+        self._error: NetdaemonError | None = None
+        self._events: deque[Event] = deque()
+        self._queued = 0
+        self._paused = False
+        self._asked_to_pause = False
+        channels = getattr(request, "channels", None) or (Channel.STDOUT, Channel.STDERR)
+        single = self.record.pty is not None or self.record.merge
+        self._channels = {channel for channel in channels if channel == Channel.STDOUT or not single}
+        self.stdin = Stdin(
+            client.submit,
+            id,
+            # Whoever started it is the only one to write, until somebody else attaches as well.
+            start=attached.stdin_end if isinstance(request, Start) and client.version > 1 else None,
+            window=min(client.welcome.window, client.max_message - DATA_HEAD),
+            chunk=CHUNK if client.version > 1 else MAX_OUTPUT,
+        )
+
+    @property
+    def id(self) -> str:
+        """The process's id."""
+        return self.record.id
+
+    @property
+    def exited(self) -> bool:
+        """Whether the status that it exited has been received; all the output before it has been, too."""
+        return self.status is not None and self.status.state in _FINISHED
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def arrived(self, event: Event) -> bool:
+        """Queue an event; True if it was the last."""
+        if isinstance(event, Output):
+            if not event.payload:
+                self.closed.add(event.channel)
+                if event.channel == Channel.STDIN:
+                    self.stdin.fail(StdinClosed(f"process {self.id} reads no more input", process=self.id))
+            else:
+                self.stdin.nudge()
+        elif isinstance(event, Status):
+            self.status = event
+        elif isinstance(event, End):
+            self.end = event
+        self._events.append(event)
+        self._queued += _size(event)
+        if self._queued > QUEUE_MOST and not self._paused and self.client.version > 1:
+            self._paused = True
+            self._tell_flow()
+        return self.end is not None
+
+    def lost(self, error: NetdaemonError) -> None:
+        """The connection is over; what has been received can still be taken."""
+        self._error = error
+        self.stdin.fail(error)
+
+    def take(self) -> Event | None:
+        """The next event that has been received, or None; does not wait."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self._queued -= _size(event)
+        if self._paused and self._queued < QUEUE_LEAST:
+            self._paused = False
+            self._tell_flow()
+        return event
+
+    def _tell_flow(self) -> None:
+        if self.end is None:
+            self.client.submit(Flow(to=self.attachment, paused=self._paused or self._asked_to_pause))
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more output can come: it has exited and closed its outputs, or the attachment is over.
+
+        What has been received may not have been taken yet.
+        """
+        return self.end is not None or (self.exited and self._channels <= self.closed)
+
+    def next_event(self, timeout: Timeout = None) -> Event | None:
+        """The next event; None if there will be no more.
+
+        :raises TimedOut: none came within *timeout* seconds.
+        :raises ConnectionClosed: the connection ended, and all events that had been received have been taken.
+        """
+        deadline = Deadline(timeout, self.client.timeout)
+        while True:
+            event = self.take()
+            if event is not None:
+                return event
+            if self.finished:
+                return None
+            if self._error is not None:
+                raise self._error
+            left = deadline.left(f"process {self.id} did nothing")
+            try:
+                self.client.pump(left)
+            except NetdaemonError:
+                if self._error is None:
+                    raise
+
+    def events(self, until: Until = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
+        """Its events, in order.
+
+        :param until: with `Until.EXITED` the last event is the status that it exited; with `Until.ENDED` the last of
+            its outputs must be closed as well.
+        :param timeout: seconds that each may take.
+        """
+        while True:
+            event = self.next_event(timeout)
+            if event is None:
+                return
+            yield event
+            if until is Until.EXITED and isinstance(event, Status) and event.state in _FINISHED:
+                return
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.events()
+
+    def read(self, until: Until = Until.ENDED, timeout: Timeout = None) -> tuple[bytes, bytes]:
+        """All that it writes from here on, as (stdout, stderr); in memory, so for small outputs.
+
+        :param timeout: seconds that each event may take.
+        """
+        outputs: dict[int, list[bytes]] = {Channel.STDOUT: [], Channel.STDERR: []}
+        for event in self.events(until, timeout):
+            if isinstance(event, Output) and event.payload:
+                outputs[event.channel].append(event.payload)
+        return b"".join(outputs[Channel.STDOUT]), b"".join(outputs[Channel.STDERR])
+
+    # --- what is done to it ------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview, timeout: Timeout = None) -> int:
+        """Feed all of *data*; come back when the daemon has it safe. For ever, unless *timeout* says otherwise.
+
+        Output that arrives meanwhile is kept, up to a bound; past it the process is held back (see `Link`), and if
+        it must be read from before it reads on, a program has to take events and write by turns: see `stdin`.
+
+        :return: the stdin offset after it.
+        :raises StdinClosed, AlreadyExited, Denied: no more is taken; ``accepted`` counts from the attachment on.
+        :raises TimedOut: ``stdin.accepted`` says how much was taken; the rest is not sent any more.
+        """
+        if self.stdin.closing:
+            raise StdinClosed("EOF was sent already", process=self.id)
+        rest = memoryview(data)
+        deadline = Deadline(timeout, self.client.timeout)
+        while True:
+            rest = rest[self.stdin.put(rest) :]
+            if self.stdin.error is not None:
+                raise self.stdin.error
+            if not rest and self.stdin.idle:
+                return self.stdin.end
+            try:
+                self.client.pump(deadline.left("the input was not accepted"))
+            except TimedOut as error:
+                self.stdin.fail(error)
+                raise
+
+    def close_stdin(self, timeout: Timeout = None) -> None:
+        """Send EOF, and wait until it is accepted. If the process reads no more anyway, that is as good."""
+        deadline = Deadline(timeout, self.client.timeout)
+        self.stdin.close()
+        while not self.stdin.idle:
+            self.client.pump(deadline.left("EOF was not accepted"))
+
+    def kill(self, signal: int, *, scope: Scope | None = None, timeout: Timeout = DEFAULT) -> None:
+        """Send one signal, to the process's group unless *scope* says otherwise.
+
+        :raises AlreadyExited: there is nobody to get it.
+        """
+        self._call(Kill(to=self.attachment, signal=int(signal), scope=scope), timeout)
+
+    def resize(self, rows: int, columns: int, *, timeout: Timeout = DEFAULT) -> None:
+        """Set the size of its terminal."""
+        self._call(Resize(to=self.attachment, rows=rows, columns=columns), timeout)
+
+    def flow(self, paused: bool, *, timeout: Timeout = DEFAULT) -> None:
+        """Have the daemon send nothing for this attachment, or go on."""
+        self._asked_to_pause = paused
+        self._call(Flow(to=self.attachment, paused=paused or self._paused), timeout)
+
+    def detach(self, *, timeout: Timeout = DEFAULT) -> None:
+        """End the attachment; the process goes on, its stdin stays open."""
+        if self.end is None and self._error is None:
+            self._call(Detach(to=self.attachment), timeout)
+
+    def wait(self, timeout: Timeout = None) -> Status:
+        """How it ended; its output is read meanwhile and thrown away.
+
+        :raises TimedOut: it has not, in *timeout* seconds.
+        """
+        deadline = Deadline(timeout, self.client.timeout)
+        while self.status is None or not self.exited:
+            if self.next_event(deadline.left(f"process {self.id} did not exit")) is None and self.end is not None:
+                raise ConnectionClosed(f"the attachment is over: {self.end.reason.value}")
+        return self.status
+
+    def _call(self, request: Request, timeout: Timeout) -> None:
+        self.client.call(request, Message, timeout)
+
+    def __enter__(self) -> RemoteProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.client.lost is None:
+            try:
+                self.detach()
+            except NetdaemonError:
+                if kind is None:
+                    raise
+
+
+def _size(event: Event) -> int:
+    return EVENT_COST + (len(event.payload) if isinstance(event, Output) else 0)

@@ -1,0 +1,210 @@
+"""The input of one process on its way there: what is accepted is forgotten, what is not is sent again; never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from netdaemon.errors import NetdaemonError, Refusal, RemoteProtocolError, StdinFull, StdinHole
+from netdaemon.wire.answers import Message, Taken
+from netdaemon.wire.commands import Data
+
+# Input in one message while several are under way: large enough to cost little, small enough to be accepted whole.
+CHUNK = 64 * 1024
+
+# What one message of version 1 can carry.
+CHUNK_V1 = 0xFFFF
+
+# Seconds until input is offered again that the process had no room for: at once almost, then less and less often.
+RETRY_FIRST = 0.001
+RETRY_MOST = 0.05
+
+Answer = Message | NetdaemonError
+Submit = Callable[[Data, Callable[[Answer], None]], object]
+
+
+class Stdin:
+    """A queue of input for one attachment.
+
+    A sole writer says at which offset each piece belongs and has several under way: if one is accepted in part, the
+    daemon refuses those behind it instead of taking them out of order, and all is sent again from the accepted end.
+    Where others write as well, offsets cannot be told beforehand, and one piece is under way at a time.
+
+    :param submit: sends a request and calls back with its answer.
+    :param attachment: the id of the attachment.
+    :param start: the stdin offset from which to write on, for a sole writer; else None.
+    :param window: how much may wait at the daemon, and how much is kept here.
+    :param chunk: the most that one message carries.
+    :ivar accepted: how many bytes are safe with the daemon.
+    :ivar end: the stdin offset after what is safe, as it was last told.
+    :ivar closing: EOF is to follow what is queued.
+    :ivar closed: EOF was accepted.
+    :ivar error: why nothing can be written any more, or None.
+    """
+
+    def __init__(self, submit: Submit, attachment: int, *, start: int | None, window: int, chunk: int = CHUNK) -> None:
+        self.accepted = 0
+        self.end = start or 0
+        self.closed = False
+        self.error: NetdaemonError | None = None
+        self._submit = submit
+        self._attachment = attachment
+        self._start = start
+        self._window = max(window, chunk)
+        # Alone a piece may fill the window; it goes in whole if there is room for it.
+        self._chunk = chunk if start is not None or chunk < CHUNK else self._window
+        self._waiting = bytearray()
+        self._sent = 0
+        self._under_way = 0
+        self._allowance = self._window
+        self._retry = RETRY_FIRST
+        self._due: float | None = None
+        self._stalled = False
+        self.closing = False
+        self._eof_under_way = False
+
+    @property
+    def room(self) -> int:
+        """How many bytes `put` takes now."""
+        if self.error is not None or self.closing:
+            return 0
+        return self._window - len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was put is accepted, EOF included, or will never be."""
+        return self.error is not None or (not self._waiting and (self.closed or not self.closing))
+
+    @property
+    def due(self) -> float | None:
+        """When `work` is to be called although nothing has arrived, as `time.monotonic` has it."""
+        return self._due
+
+    def put(self, data: bytes | memoryview) -> int:
+        """Queue as much of *data* as there is room for, and send what may be sent.
+
+        :return: how many bytes were queued.
+        """
+        count = min(self.room, len(data))
+        if count:
+            self._waiting += data[:count]
+            self.work()
+        return count
+
+    def close(self) -> None:
+        """EOF after all that is queued. Repeating it does nothing."""
+        self.closing = True
+        self.work()
+
+    def nudge(self) -> None:
+        """The process has done something: it may have read, so offer what it had no room for."""
+        if self._due is not None and self._retry <= 8 * RETRY_FIRST:
+            self._due = None
+            self.work()
+
+    def fail(self, error: NetdaemonError) -> None:
+        """Nothing can be written any more."""
+        if self.error is None:
+            self.error = error
+        self._waiting.clear()
+        self._sent = 0
+        self._due = None
+
+    def work(self) -> None:
+        """Send what may be sent now."""
+        if self.error is not None or self._eof_under_way or self.closed:
+            return
+        if self._due is not None:
+            if monotonic() < self._due:
+                return
+            self._due = None
+        if self._stalled:
+            return
+        while self._sent < len(self._waiting) and self._may_send():
+            self._send_piece()
+        if self.closing and not self._waiting and not self._under_way:
+            self._eof_under_way = True
+            at = None if self._start is None else self._start + self.accepted
+            self._submit(Data(to=self._attachment, at=at), self._eof_answered)
+
+    def _may_send(self) -> bool:
+        if self._start is None:
+            return not self._under_way
+        return self._sent < self._allowance
+
+    def _send_piece(self) -> None:
+        limit = min(self._chunk, len(self._waiting) - self._sent, self._allowance - self._sent)
+        with memoryview(self._waiting) as view:
+            payload = bytes(view[self._sent : self._sent + limit])
+        position = self.accepted + self._sent
+        at = None if self._start is None else self._start + position
+        self._sent += limit
+        self._under_way += 1
+        self._submit(
+            Data(to=self._attachment, at=at, payload=payload),
+            lambda answer: self._answered(position, limit, answer),
+        )
+
+    def _answered(self, position: int, length: int, answer: Answer) -> None:
+        self._under_way -= 1
+        if self.error is not None:
+            return
+        if isinstance(answer, Taken):
+            self.end = answer.end
+            self._advance(position + answer.accepted)
+            if answer.accepted < length:
+                self._stalled = True
+            elif not self._stalled:
+                self._allowance = min(self._allowance + length, self._window)
+        elif isinstance(answer, StdinFull):
+            self._advance(position + (answer.accepted or 0))
+            self._stalled = True
+        elif isinstance(answer, StdinHole) and self._start is not None:
+            self._hole(answer)
+        elif isinstance(answer, NetdaemonError):
+            self.fail(answer)
+            return
+        if not self._under_way and self._stalled:
+            # All answers are here: what is left begins at the accepted end. Offer a little of it after a while.
+            self._stalled = False
+            self._sent = 0
+            self._allowance = min(self._allowance, self._chunk // 4)
+            self._wait()
+        self.work()
+
+    def _hole(self, refusal: StdinHole) -> None:
+        assert self._start is not None
+        if refusal.end is not None and refusal.end < self._start + self.accepted:
+            self.fail(
+                RemoteProtocolError(
+                    f"the daemon has {refusal.end} bytes of stdin and had accepted {self._start + self.accepted}"
+                )
+            )
+        else:
+            self._stalled = True
+
+    def _advance(self, position: int) -> None:
+        """What is before *position* is safe."""
+        count = position - self.accepted
+        if count > 0:
+            del self._waiting[:count]
+            self._sent -= count
+            self.accepted = position
+            self._retry = RETRY_FIRST
+
+    def _wait(self) -> None:
+        self._due = monotonic() + self._retry
+        self._retry = min(self._retry * 2, RETRY_MOST)
+
+    def _eof_answered(self, answer: Answer) -> None:
+        self._eof_under_way = False
+        if isinstance(answer, StdinFull):
+            self._wait()
+        elif isinstance(answer, NetdaemonError) and not isinstance(answer, Refusal):
+            self.fail(answer)
+        elif isinstance(answer, Refusal):
+            # It reads no more, and that is what EOF asks for; who wants to know finds it in `error`.
+            self.closed = True
+            self.fail(answer)
+        else:
+            self.closed = True
