@@ -370,7 +370,7 @@ class Peer(TwistedProtocol):
         if isinstance(event, Output) and self.connection.version == 1 and not event.channel:
             # Version 1 knows of no end of channel 0.
             return
-        if id in self.connection.open_ids:
+        if id in self.connection.attachments:
             self._send(self.connection.event(id, event))
 
     def _send(self, octets: bytes) -> None:

@@ -200,7 +200,8 @@ def data(daemon: DaemonService, peer: Peer, id: int, request: Data) -> Answer:
     if attachment.read_only:
         raise Denied("this attachment is read-only", process=process.id)
     if request.channel == Channel.STDIN:
-        accepted = process.write(request.payload, request.at)
+        # The OK of version 1 has no count: it must mean all of it.
+        accepted = process.write(request.payload, request.at, whole=peer.connection.version == 1)
         return Taken(accepted=accepted, end=process.stdin.end)
     if request.channel in (Channel.STDOUT, Channel.STDERR) and not request.payload:
         process.close_output(request.channel)

@@ -10,7 +10,16 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 
-from netdaemon.errors import AlreadyExited, BadRequest, NotRunning, StdinClosed, StdinFull, StdinHole, WrongGeneration
+from netdaemon.errors import (
+    AlreadyExited,
+    BadRequest,
+    NoSuchProcess,
+    NotRunning,
+    StdinClosed,
+    StdinFull,
+    StdinHole,
+    WrongGeneration,
+)
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.launch import ExitStatus, Launched
 from netdaemon.process.child import Child
@@ -156,9 +165,9 @@ class Process:
             self._transport = None
         self.holding.close()
         self._answer(Until.REMOVED)
-        for _, deferred in self._waiting:
-            deferred.cancel()
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, []
+        for _, deferred in waiting:
+            deferred.errback(NoSuchProcess(f"process {self.id} was removed", process=self.id))
         self.spool.close()
         self.stdin.close()
 
@@ -258,9 +267,10 @@ class Process:
                 f"process {self.id} is in its generation {self.generation}, not {generation}", process=self.id
             )
 
-    def write(self, data: bytes, at: int | None) -> int:
+    def write(self, data: bytes, at: int | None, *, whole: bool = False) -> int:
         """Feed it. No data is EOF, and may be repeated.
 
+        :param whole: take all of it or nothing.
         :return: how many bytes are safe, at least one if there are any.
         :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: nothing was taken.
         """
@@ -275,6 +285,8 @@ class Process:
             raise StdinClosed(
                 f"the standard input of process {self.id} is closed", process=self.id, accepted=0, end=self.stdin.end
             )
+        if whole and len(data) > self.stdin.room:
+            raise self._full()
         try:
             accepted = self.stdin.accept(data, at)
         except Hole:
@@ -285,14 +297,17 @@ class Process:
                 end=self.stdin.end,
             ) from None
         if not accepted:
-            raise StdinFull(
-                f"{self.stdin.waiting} bytes wait for process {self.id}, and that is all that may",
-                process=self.id,
-                accepted=0,
-                end=self.stdin.end,
-            )
+            raise self._full()
         self._transport.feed()
         return accepted
+
+    def _full(self) -> StdinFull:
+        return StdinFull(
+            f"{self.stdin.waiting} bytes wait for process {self.id}, and {self.stdin.window} may",
+            process=self.id,
+            accepted=0,
+            end=self.stdin.end,
+        )
 
     def _write_eof(self, at: int | None) -> None:
         if at is not None and at > self.stdin.end:

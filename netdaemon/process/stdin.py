@@ -48,6 +48,11 @@ class Stdin:
         """How many accepted bytes the child has not been given."""
         return self.end - self.taken
 
+    @property
+    def room(self) -> int:
+        """How many more bytes may wait."""
+        return self.window - self.waiting
+
     def accept(self, data: bytes, at: int | None) -> int:
         """Take as much of *data* as the window has room for.
 
@@ -60,7 +65,7 @@ class Stdin:
             if at > self.end:
                 raise Hole
             repeated = min(self.end - at, len(data))
-        fresh = memoryview(data)[repeated : repeated + self.window - self.waiting]
+        fresh = memoryview(data)[repeated : repeated + self.room]
         if not fresh:
             return repeated
         if self._descriptor < 0:

@@ -39,13 +39,22 @@ class ServerConnection(Conversation):
 
     def __init__(self, *, packets: bool = False) -> None:
         super().__init__(packets=packets)
-        self._open: set[int] = set()
+        # Requests that have not been answered, and attachments. In version 1 an attachment's events have no id of their
+        # own, so the id of its request is free again once that is answered.
+        self._requests: set[int] = set()
+        self._attachments: set[int] = set()
+        # The one attachment of version 1: its request's id, from when it is asked for on.
         self._attachment = 0
 
     @property
     def open_ids(self) -> Collection[int]:
         """The ids of requests not answered yet, and of attachments."""
-        return self._open
+        return self._requests | self._attachments
+
+    @property
+    def attachments(self) -> Collection[int]:
+        """The ids on which events can be sent."""
+        return self._attachments
 
     def next_request(self) -> tuple[int, Request | Refusal] | None:
         """The next request and its id; a Refusal in its place is what to answer it with. None: wait for more bytes.
@@ -58,10 +67,10 @@ class ServerConnection(Conversation):
         id, command = HEAD.unpack_from(octets)
         if self.version is None:
             return id, self._read_hello(id, command, octets)
-        if id == 0 or id in self._open:
+        if id == 0 or id in self._requests or (id in self._attachments and self.version != 1):
             what = "0, which is for the daemon" if id == 0 else f"{id}, which is open"
             raise RemoteProtocolError(f"a request has the id {what}")
-        self._open.add(id)
+        self._requests.add(id)
         try:
             if self.version == 1:
                 return id, self._decode_v1(id, command, octets)
@@ -88,7 +97,7 @@ class ServerConnection(Conversation):
         if version == 0:
             raise RemoteProtocolError("HELLO has version 0; 1 and 2 are known")
         self._offered = 1 if self.packets else min(version, VERSION)
-        self._open.add(id)
+        self._requests.add(id)
         if version == 1:
             if len(octets) != MESSAGE_HEAD + 2:
                 raise RemoteProtocolError("bytes stand after the version in HELLO")
@@ -114,7 +123,7 @@ class ServerConnection(Conversation):
 
     def welcome(self, id: int, message: Welcome) -> bytes:
         """Answer HELLO, and agree on the version."""
-        self._open.discard(id)
+        self._requests.discard(id)
         self._agree(self._offered, self.max_message)
         body = U16.pack(self._offered)
         if self._offered == 2:
@@ -123,7 +132,7 @@ class ServerConnection(Conversation):
 
     def reply(self, id: int, message: Reply) -> bytes:
         """Answer a request. Its id is closed by that, unless the answer is ATTACHED. Too large an answer: ERROR."""
-        if id not in self._open:
+        if id not in self._requests:
             raise LocalProtocolError(f"the request {id} is not open")
         body = self._encode_answer(message)
         if body is None:
@@ -135,20 +144,20 @@ class ServerConnection(Conversation):
             message = Failure.of(excess)
             body = self._encode_answer(message)
             assert body is not None
-        if type(message) is not Attached:
-            self._open.discard(id)
-            if id == self._attachment:
-                self._attachment = 0
+        self._requests.discard(id)
+        if type(message) is Attached:
+            self._attachments.add(id)
+        elif id == self._attachment and id not in self._attachments:
+            self._attachment = 0
         return self._pack(id, message.command, body)
 
     def event(self, id: int, message: Event) -> bytes:
         """Tell something on an attachment; END closes its id. Empty where version 1 cannot tell it."""
-        if id not in self._open:
+        if id not in self._attachments:
             raise LocalProtocolError(f"the attachment {id} is not open")
         if type(message) is End:
-            self._open.discard(id)
-            if id == self._attachment:
-                self._attachment = 0
+            self._attachments.discard(id)
+            self._attachment = 0
         body = self._encode_answer(message)
         if body is None:
             return b""
