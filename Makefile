@@ -25,6 +25,10 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -b -m pytest -n 2 --dist loadfile
 
+# The long form of the tests under faults.
+faults: $(READY)
+	$(BIN)/python -b -m pytest tests/faults
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 

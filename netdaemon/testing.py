@@ -1,0 +1,385 @@
+"""For tests of programs that use netdaemon: a daemon and its clients in memory, children that the test plays.
+
+Nothing here needs a socket, a second process or real time::
+
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    starting = client.start(["/srv/game"])
+    child = daemon.settle(starting) and daemon.children[0]
+    child.write(b"ready\\n")
+    child.exit(0)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet import main
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IProtocol, IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netdaemon.daemon.service import DaemonService
+from netdaemon.daemon.settings import Settings
+from netdaemon.interfaces import IDirectTransport, ILauncher, IPeerCredentials
+from netdaemon.keeper.launch import ExitStatus, Launched, LaunchError, Spec
+
+if TYPE_CHECKING:
+    from netdaemon.client.client import Client
+
+T = TypeVar("T")
+
+# What a UNIX socket holds, about, before its writer has to wait.
+PIPE_SIZE = 208 * 1024
+
+# A test in which this many turns change nothing more is not going to come to an end.
+MAX_TURNS = 10_000
+
+
+@implementer(IReactorFDSet)
+class MemoryReactor(Clock):
+    """A clock that stands still until it is advanced, and descriptors that are looked at when `turn` is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readers: dict[int, IReadDescriptor] = {}
+        self._writers: dict[int, IWriteDescriptor] = {}
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        self._readers[reader.fileno()] = reader
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        self._writers[writer.fileno()] = writer
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        self._readers = {number: one for number, one in self._readers.items() if one is not reader}
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        self._writers = {number: one for number, one in self._writers.items() if one is not writer}
+
+    def removeAll(self) -> list[Any]:
+        both = [*self._readers.values(), *self._writers.values()]
+        self._readers.clear()
+        self._writers.clear()
+        return both
+
+    def getReaders(self) -> list[Any]:
+        return list(self._readers.values())
+
+    def getWriters(self) -> list[Any]:
+        return list(self._writers.values())
+
+    def turn(self) -> bool:
+        """Serve every descriptor that is ready, and every call that is due now; False if there was nothing."""
+        poll = select.poll()
+        for number in self._readers.keys() | self._writers.keys():
+            wanted = (select.POLLIN if number in self._readers else 0) | (
+                select.POLLOUT if number in self._writers else 0
+            )
+            poll.register(number, wanted)
+        busy = False
+        for number, event in poll.poll(0):
+            reader, writer = self._readers.get(number), self._writers.get(number)
+            if reader is not None and event & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                reader.doRead()
+                busy = True
+            elif writer is not None:
+                writer.doWrite()
+                busy = True
+        due = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
+        self.advance(0)
+        return busy or bool(due)
+
+
+class FakeChild:
+    """A child that the test plays: its ends of the pipes, and its exit."""
+
+    def __init__(self, spec: Spec, pid: int) -> None:
+        self.spec = spec
+        self.pid = pid
+        self.status: ExitStatus | None = None
+        self.released = False
+        self.signals: list[tuple[int, str]] = []
+        stdin, ours_stdin = os.pipe2(os.O_CLOEXEC)
+        ours_stdout, stdout = os.pipe2(os.O_CLOEXEC)
+        ours_exit, self._exit = os.pipe2(os.O_CLOEXEC)
+        self._ends = {0: stdin, 1: stdout}
+        ours_stderr = -1
+        if not spec.merge:
+            ours_stderr, self._ends[2] = os.pipe2(os.O_CLOEXEC)
+        for number in (ours_stdin, ours_stdout, ours_stderr, *self._ends.values()):
+            if number >= 0:
+                os.set_blocking(number, False)
+        self.launched = Launched(pid=pid, pidfd=ours_exit, stdin=ours_stdin, stdout=ours_stdout, stderr=ours_stderr)
+
+    def write(self, data: bytes, channel: int = 1) -> int:
+        """Write output; how many bytes a pipe had room for: it holds 64 KiB until the daemon reads.
+
+        :raises BlockingIOError: it is full.
+        """
+        return os.write(self._ends[channel], data)
+
+    def read(self) -> bytes:
+        """The input that has come; empty at EOF.
+
+        :raises BlockingIOError: there is none yet.
+        """
+        return os.read(self._ends[0], 1 << 20)
+
+    def close(self, channel: int) -> None:
+        """Close one stream."""
+        os.close(self._ends.pop(channel))
+
+    def exit(self, code: int | None = 0, *, signal: int | None = None, leave_open: bool = False) -> None:
+        """Exit. *leave_open* keeps the streams open, as a grandchild that has them would."""
+        if not leave_open:
+            for channel in list(self._ends):
+                self.close(channel)
+        self.status = ExitStatus(code=None if signal is not None else code, signal=signal)
+        os.close(self._exit)
+        self._exit = -1
+
+    def clean(self) -> None:
+        """Close what is left."""
+        for channel in list(self._ends):
+            self.close(channel)
+        if self._exit >= 0:
+            os.close(self._exit)
+            self._exit = -1
+
+
+@implementer(ILauncher)
+class FakeLauncher:
+    """Launches children that the test plays.
+
+    :ivar children: all that were launched, in order.
+    :ivar refusals: errors for the launches to come, first in first out.
+    """
+
+    def __init__(self) -> None:
+        self.children: list[FakeChild] = []
+        self.refusals: deque[LaunchError] = deque()
+
+    def launch(self, spec: Spec) -> Deferred[Launched]:
+        if self.refusals:
+            return fail(self.refusals.popleft())
+        child = FakeChild(spec, 1000 + len(self.children))
+        self.children.append(child)
+        return succeed(child.launched)
+
+    def _child(self, launched: Launched) -> FakeChild:
+        return next(child for child in self.children if child.launched is launched)
+
+    def collect(self, launched: Launched) -> Deferred[ExitStatus]:
+        return succeed(self._child(launched).status or ExitStatus())
+
+    def signal(self, launched: Launched, number: int, scope: str) -> None:
+        child = self._child(launched)
+        if child.status is not None:
+            raise ProcessLookupError(errno.ESRCH, "it has exited")
+        child.signals.append((number, scope))
+
+    def release(self, launched: Launched) -> None:
+        self._child(launched).released = True
+
+
+@implementer(IDirectTransport, IPeerCredentials)
+class MemoryTransport:
+    """One end of a connection in memory, with room for so many bytes and a peer that may not read."""
+
+    def __init__(self, reactor: MemoryReactor, protocol: IProtocol, uid: int) -> None:
+        self.protocol: Any = protocol
+        self.other: MemoryTransport
+        self.waiting = 0
+        self.connected = True
+        self.disconnecting = False
+        self._reactor = reactor
+        self._uid = uid
+        self._incoming: deque[bytes] = deque()
+        self._queue: deque[bytes] = deque()
+        self._reading = True
+        self._producer: Any = None
+        self._paused = False
+        self._call: Any = None
+
+    # What the protocol on this side does with it.
+
+    def write(self, data: bytes) -> None:
+        self.sendParts((data,))
+
+    def writeSequence(self, data: Sequence[bytes]) -> None:
+        self.sendParts(data)
+
+    def sendParts(self, parts: Sequence[bytes | memoryview]) -> None:
+        if not self.connected or self.disconnecting:
+            return
+        data = b"".join(parts)
+        self._queue.append(data)
+        self.waiting += len(data)
+        self._move()
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._move()
+
+    def abortConnection(self) -> None:
+        self._lose()
+        self.other._lose()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        self._reading = False
+
+    def resumeProducing(self) -> None:
+        self._reading = True
+        self._schedule()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def peerCredentials(self) -> tuple[int, int, int]:
+        return os.getpid(), self._uid, 0
+
+    def getPeer(self) -> str:
+        return "memory"
+
+    getHost = getPeer
+
+    # How bytes come across.
+
+    def _move(self) -> None:
+        """Put what waits into the other side's hands, as far as there is room."""
+        while self._queue and sum(map(len, self.other._incoming)) < PIPE_SIZE:
+            data = self._queue.popleft()
+            self.waiting -= len(data)
+            self.other._incoming.append(data)
+        self.other._schedule()
+        if self._queue and not self._paused and self._producer is not None:
+            self._paused = True
+            self._producer.pauseProducing()
+        elif not self._queue and self._paused:
+            self._paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+
+    def _schedule(self) -> None:
+        if self._call is None and self.connected:
+            self._call = self._reactor.callLater(0, self._deliver)
+
+    def _deliver(self) -> None:
+        self._call = None
+        if not self._reading or not self.connected:
+            return
+        if self._incoming:
+            data = self._incoming.popleft()
+            self.other._move()
+            self.protocol.dataReceived(data)
+            self._schedule()
+        elif not self.other.connected or (self.other.disconnecting and not self.other._queue):
+            self.other._lose()
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self.connected:
+            return
+        self.connected = False
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self.protocol.connectionLost(Failure(main.CONNECTION_DONE))
+        self.other._schedule()
+
+
+def join(reactor: MemoryReactor, server: IProtocol, client: IProtocol, uid: int = 0) -> None:
+    """Connect two protocols in memory; *uid* is what the server's side is told of the client."""
+    here, there = MemoryTransport(reactor, server, uid), MemoryTransport(reactor, client, 0)
+    here.other, there.other = there, here
+    server.makeConnection(here)  # type: ignore[arg-type]
+    client.makeConnection(there)  # type: ignore[arg-type]
+
+
+class MemoryDaemon:
+    """A daemon whose children are `FakeChild` objects, and whose time stands still.
+
+    :param launcher: another launcher, to run real programs (they need `turn` to be called until they are done).
+    """
+
+    def __init__(self, *, launcher: ILauncher | None = None, settings: Settings | None = None) -> None:
+        self.reactor = MemoryReactor()
+        self.fake = FakeLauncher()
+        self.shutdown_asked = False
+        self.service = DaemonService(
+            self.reactor,
+            self.fake if launcher is None else launcher,
+            Settings() if settings is None else settings,
+            on_shutdown=self._shutdown,
+        )
+        self.service.startService()
+
+    def _shutdown(self) -> None:
+        self.shutdown_asked = True
+
+    @property
+    def children(self) -> list[FakeChild]:
+        """The children, in the order in which they were started."""
+        return self.fake.children
+
+    def connect(self) -> Deferred[Client]:
+        """A client of this daemon; fires once HELLO has been answered, which takes a `settle`."""
+        from netdaemon.client.client import Client
+        from netdaemon.client.session import Session
+
+        session = Session(self.reactor)
+        join(self.reactor, self.service.build(False), session, os.geteuid())
+        return session.greeted().addCallback(lambda _: Client(session))
+
+    def settle(self, waiting: Deferred[T] | None = None) -> T | None:
+        """Let everything happen that can, without time passing.
+
+        :return: the result of *waiting*, or None if it has none yet; its failure is raised.
+        """
+        for _ in range(MAX_TURNS):
+            if not self.reactor.turn():
+                break
+        else:
+            raise RuntimeError(f"something still happens after {MAX_TURNS} turns")
+        if waiting is None or not waiting.called:
+            return None
+        results: list[T] = []
+        failures: list[Failure] = []
+        waiting.addCallbacks(results.append, failures.append)
+        if failures:
+            failures[0].raiseException()
+        return results[0] if results else None
+
+    def connect_now(self) -> Client:
+        """A client of this daemon, connected."""
+        client = self.settle(self.connect())
+        assert client is not None
+        return client
+
+    def stop(self) -> None:
+        """End the daemon and clean up. Children that still run are taken to die of the first signal."""
+        for child in self.children:
+            if child.status is None:
+                child.exit(signal=15)
+        stopping = self.service.stopService()
+        for _ in range(100):
+            self.settle()
+            if stopping.called:
+                break
+            self.reactor.advance(0.1)
+        for child in self.children:
+            child.clean()
