@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
+from netdaemon.defaults import socket_path
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, bind
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
@@ -59,7 +60,7 @@ class Options(usage.Options):
         if self["keep"] > KEEP_MAX:
             raise usage.UsageError(f"--keep is {self['keep']}, and at most {KEEP_MAX} is allowed")
         if self["socket"] is None and self["seqpacket"] is None:
-            raise usage.UsageError("--socket is needed")
+            self["socket"] = socket_path()
         for name in ("socket", "seqpacket", "state"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])

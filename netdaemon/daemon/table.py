@@ -137,7 +137,9 @@ class ProcessTable:
 
     def _launched(self, launched: Launched, process: Process) -> Process:
         process.run(self._launcher, launched)
-        _log.info("started {id} as pid {pid}: {argv!r}", id=process.id, pid=launched.pid, argv=process.identity.argv)
+        _log.info(
+            "started {id} as pid {pid}: {program!r}", id=process.id, pid=launched.pid, program=process.identity.argv[0]
+        )
         return process
 
     def _launch_failed(self, failure: Any, process: Process) -> Process:

@@ -99,7 +99,8 @@ class Process:
         self.on_ended: Callable[[Process], None] = lambda process: None
         self._reactor = reactor
         self._closed: set[int] = set()
-        self._observers: list[Observer] = []
+        # Replaced, never changed: an observer that is woken may leave.
+        self._observers: tuple[Observer, ...] = ()
         self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
@@ -184,19 +185,18 @@ class Process:
 
     def _happened(self, point: Point) -> None:
         self.points.append(point)
-        for observer in list(self._observers):
+        for observer in self._observers:
             observer.wake()
 
     # --- who looks ---------------------------------------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> None:
         """Wake *observer* whenever there is more to read."""
-        self._observers.append(observer)
+        self._observers = (*self._observers, observer)
 
     def ignore(self, observer: Observer) -> None:
         """Wake it no more."""
-        if observer in self._observers:
-            self._observers.remove(observer)
+        self._observers = tuple(one for one in self._observers if one is not observer)
 
     @property
     def attached(self) -> int:

@@ -61,6 +61,7 @@ class ProcessTransport:
         self._settled = False
         self._ended = False
         self._retry: Any = None
+        self._failing = False
         self._exit = Exit(launched.pidfd, self)
         self._input: Input | None
         self._outputs: dict[int, Output] = {}
@@ -114,6 +115,7 @@ class ProcessTransport:
         except OSError as error:
             self._keep_failed(error)
             return False
+        self._failing = False
         if not moved:
             self._close_output(output)
             return True
@@ -130,6 +132,9 @@ class ProcessTransport:
         self.pauseProducing()
         if self._retry is None:
             self._retry = self.reactor.callLater(RETRY, self._try_again)
+        if not self._failing:
+            # Told once, until it has worked again.
+            self._failing = True
             if self._watcher is not None:
                 self._tell(lambda: self._watcher.outputFailed(error))
             else:
