@@ -1,0 +1,78 @@
+"""Small requests on one connection, against AMP with the same content and supervisor's XML-RPC.
+
+KILL with signal 0 is what is compared: it has a process to find, a system call to make and an empty answer, and AMP's
+command has the same three values and does the same. INSPECT is compared with an AMP command that returns the same
+record, and with supervisor's getProcessInfo.
+"""
+
+from __future__ import annotations
+
+from benchmarks import peers
+from benchmarks.clients import Line
+from benchmarks.harness import Case, Place, Scale, Table, Target, run
+from netdaemon.wire.commands import Start
+
+IN_FLIGHT = 64
+
+
+def requests(place: Place, scale: Scale) -> list[Table]:
+    """The tables of this file."""
+    _, path = place.daemon()
+    amp = place.peer("amp")
+    supervisor = peers.supervisor(place)
+    process = Line(path).call(Start(argv=(*place.program, "idle"))).process.id
+
+    def ours(kind: str, in_flight: int, count: int) -> float:
+        arguments = {"kind": kind, "process": process, "in_flight": in_flight, "count": scale.count(count)}
+        return place.work("clients", "requests", path=path, **arguments)["rate"]
+
+    def theirs(kind: str, in_flight: int, count: int) -> float:
+        arguments = {"kind": kind, "in_flight": in_flight, "count": scale.count(count)}
+        return place.work("peers", "amp_requests", path=amp, **arguments)["rate"]
+
+    def supervised(method: str) -> float:
+        return place.work("peers", "supervisor_requests", path=supervisor, method=method, count=scale.count(1500))[
+            "rate"
+        ]
+
+    alone = Table(
+        "one request after another",
+        "requests/s",
+        [
+            Case("AMP, like KILL", lambda: theirs("kill", 1, 5000)),
+            Case("KILL 0", lambda: ours("kill", 1, 15000)),
+            Case("AMP, like INSPECT", lambda: theirs("inspect", 1, 3000)),
+            Case("INSPECT", lambda: ours("inspect", 1, 8000)),
+            Case("supervisor getState", lambda: supervised("getState")),
+            Case("supervisor getProcessInfo", lambda: supervised("getProcessInfo")),
+        ],
+        references=("AMP, like KILL", "supervisor getProcessInfo"),
+        targets=(
+            Target("KILL, times AMP", "KILL 0", "AMP, like KILL"),
+            Target("INSPECT, times AMP", "INSPECT", "AMP, like INSPECT"),
+            Target("INSPECT, times supervisor", "INSPECT", "supervisor getProcessInfo"),
+        ),
+    )
+    alone.measure(scale)
+
+    together = Table(
+        f"{IN_FLIGHT} requests in flight",
+        "requests/s",
+        [
+            Case("AMP, like KILL", lambda: theirs("kill", IN_FLIGHT, 10000)),
+            Case("KILL 0", lambda: ours("kill", IN_FLIGHT, 60000)),
+            Case("AMP, like INSPECT", lambda: theirs("inspect", IN_FLIGHT, 4000)),
+            Case("INSPECT", lambda: ours("inspect", IN_FLIGHT, 15000)),
+        ],
+        references=("AMP, like KILL",),
+        targets=(
+            Target("KILL, times AMP", "KILL 0", "AMP, like KILL", least=5),
+            Target("INSPECT, times AMP", "INSPECT", "AMP, like INSPECT"),
+        ),
+    )
+    together.measure(scale)
+    return [alone, together]
+
+
+if __name__ == "__main__":
+    run({"requests": requests}, __doc__ or "")

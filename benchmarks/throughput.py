@@ -1,0 +1,103 @@
+"""How much goes through: one child to clients, a client to a child, lines, and the way there and back."""
+
+from __future__ import annotations
+
+import subprocess
+
+from benchmarks.harness import Case, Place, Scale, Table, Target, run
+
+BLOCK = 64 * 1024
+LINE = 100
+PING = 64
+
+LIMIT = "pipe's limit"
+STOCK = "stock Twisted"
+ONE = "one Twisted client"
+
+
+def throughput(place: Place, scale: Scale) -> list[Table]:
+    """The tables of this file."""
+    _, path = place.daemon()
+    stock = place.peer("stock")
+    writer = [*place.program, "write", str(BLOCK)]
+    seconds = scale.seconds
+
+    def limit() -> float:
+        command = [*place.program, "limit", str(BLOCK), str(seconds)]
+        return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) / 1e9
+
+    def follow(task: str, **arguments: int) -> float:
+        return place.work("clients", task, path=path, argv=writer, seconds=seconds, **arguments)["rate"] / 1e9
+
+    def follow_stock() -> float:
+        return place.work("peers", "stock_follow", path=stock, argv=writer, seconds=seconds)["rate"] / 1e9
+
+    def feed() -> float:
+        reader = [*place.program, "read"]
+        return place.work("clients", "feed", path=path, argv=reader, seconds=seconds)["rate"] / 1e9
+
+    flow = Table(
+        "one child writing 64 KiB blocks",
+        "GB/s",
+        [
+            Case(LIMIT, limit),
+            Case(STOCK, follow_stock),
+            Case(ONE, lambda: follow("follow")),
+            Case("one blocking client", lambda: follow("follow_blocking")),
+            Case("one sink", lambda: follow("drain")),
+            Case("10 sinks, in total", lambda: follow("drain", clients=10)),
+            Case("client to stdin", feed),
+        ],
+        references=(LIMIT, STOCK),
+        targets=(
+            Target("one client, of the pipe's limit", ONE, LIMIT, least=0.3),
+            Target("one client, times stock", ONE, STOCK, least=3),
+            Target("a sink, of the pipe's limit", "one sink", LIMIT),
+            Target("10 sinks, times one", "10 sinks, in total", "one sink"),
+            Target("to stdin, of the pipe's limit", "client to stdin", LIMIT),
+        ),
+    )
+    flow.measure(scale)
+
+    count = scale.count(400_000)
+    lines = [*place.program, "lines", str(LINE), str(count)]
+    cat = "child | cat"
+    console = Table(
+        f"a child writing lines of {LINE} bytes, each by itself",
+        "lines/s",
+        [
+            Case(cat, lambda: place.work("peers", "pipe_cat", argv=lines, count=count)["rate"]),
+            Case(
+                ONE,
+                lambda: place.work("clients", "lines", path=path, argv=lines, count=count, size=count * LINE)["rate"],
+            ),
+        ],
+        references=(cat,),
+        targets=(Target("lines, of child | cat", ONE, cat),),
+    )
+    console.measure(scale)
+
+    trips = scale.count(3000)
+    echo = [*place.program, "echo"]
+    direct = "a pair of pipes"
+
+    def trip(module: str, task: str, **where: str) -> float:
+        return place.work(module, task, argv=echo, count=trips, size=PING, **where)["microseconds"]
+
+    there_and_back = Table(
+        f"{PING} bytes to a child and back",
+        "us",
+        [
+            Case(direct, lambda: trip("peers", "pipe_echo")),
+            Case(STOCK, lambda: trip("peers", "stock_echo", path=stock)),
+            Case(ONE, lambda: trip("clients", "echo", path=path)),
+        ],
+        references=(direct, STOCK),
+        targets=(Target("round trip, times a pair of pipes", ONE, direct),),
+    )
+    there_and_back.measure(scale)
+    return [flow, console, there_and_back]
+
+
+if __name__ == "__main__":
+    run({"throughput": throughput}, __doc__ or "")
