@@ -1,0 +1,1 @@
+"""ndtool, the command line: on the blocking client, without Twisted."""

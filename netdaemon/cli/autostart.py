@@ -1,0 +1,107 @@
+"""Starting a daemon for the user where none answers; any number of ndtools may do it at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from netdaemon import defaults
+from netdaemon.cli import output
+from netdaemon.cli.failure import Failure
+
+T = TypeVar("T")
+
+# Seconds within which it must have answered HELLO; and, when ours has ended, for another's that came first.
+READY_WITHIN = 10.0
+AFTER_ITS_END = 2.0
+PROBE_EVERY = 0.02
+
+# How much of its log is quoted when it does not come up.
+QUOTED_LINES = 5
+QUOTED_BYTES = 4096
+
+
+def twistd() -> list[str]:
+    """The command that runs twistd with this interpreter's packages."""
+    beside = os.path.join(os.path.dirname(sys.executable), "twistd")
+    if os.access(beside, os.X_OK):
+        return [beside]
+    return [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+
+def start(path: str, probe: Callable[[], T | None]) -> T:
+    """Start a daemon that listens at *path*, in a session of its own, and wait until it answers.
+
+    Several at once are harmless: one daemon gets the socket, and all find that one.
+
+    :param probe: gives something when a daemon answers.
+    :return: what *probe* gave.
+    :raises Failure: none came up; the end of its log is quoted.
+    """
+    directory = os.path.dirname(path)
+    log = os.path.join(directory, "netdaemon.log")
+    try:
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        defaults.make_directory(directory)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Failure(
+            f"no daemon can be started: {error.filename or directory}: {error.strerror}",
+            f"name a place for its socket: --socket or {defaults.SOCKET_VARIABLE}",
+            error=error,
+        ) from error
+    began = os.lseek(descriptor, 0, os.SEEK_END)
+    arguments = [*twistd(), "--nodaemon", "--pidfile=", f"--logfile={log}", "netdaemon", f"--socket={path}"]
+    try:
+        child = subprocess.Popen(
+            arguments,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Failure(f"{arguments[0]}: {error.strerror}", "is netdaemon installed whole?", error=error) from error
+    finally:
+        os.close(descriptor)
+    answer = _wait_for(child, probe)
+    if answer is None:
+        code = child.poll()
+        how = f"ended with {code}" if code is not None else f"did not answer within {READY_WITHIN:g} s"
+        raise Failure(f"a daemon was started and {how}; the end of {log}:\n{_tail(log, began)}")
+    if child.poll() is None:
+        output.note(f"no daemon answered at {path}: started one (pid {child.pid}, log {log})")
+        # It outlives us, and that is no mistake.
+        child.returncode = 0
+    return answer
+
+
+def _wait_for(child: subprocess.Popen[bytes], probe: Callable[[], T | None]) -> T | None:
+    deadline = time.monotonic() + READY_WITHIN
+    ended = False
+    while time.monotonic() < deadline:
+        answer = probe()
+        if answer is not None:
+            return answer
+        if not ended and child.poll() is not None:
+            # Either it cannot run, or another one came first and is about to answer.
+            ended = True
+            deadline = min(deadline, time.monotonic() + AFTER_ITS_END)
+        time.sleep(PROBE_EVERY)
+    return probe()
+
+
+def _tail(log: str, began: int) -> str:
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(min(began, size), size - QUOTED_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()[-QUOTED_LINES:]
+    except OSError:
+        lines = []
+    return "\n".join("  " + output.visible(line) for line in lines) or "  (nothing)"

@@ -1,0 +1,114 @@
+"""ndtool's command line as a whole: what stands before the command, and one place where all errors end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import click
+
+import netdaemon
+from netdaemon.cli import acting, completion, looking, output, running
+from netdaemon.cli.failure import Failure, explain
+from netdaemon.cli.options import reach_of
+from netdaemon.cli.reach import Reach
+from netdaemon.errors import NetdaemonError
+
+EPILOG = """\
+PROCESS is an id, a name, or the beginning of an id that no other begins with. The daemon's socket is the one that
+--socket or NETDAEMON_SOCKET names, else the user's own; if nothing answers there, a daemon is started.
+
+Exit codes: 0 done; 125 ndtool failed (usage, no daemon, refused, connection lost); 126 program not executable; 127
+program not found; 124 a wait was given up; 128+N ended or detached by signal N. start, attach and wait give the
+process's own.
+"""
+
+
+class Ndtool(click.Group):
+    """The group; commands in the order of use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=Ndtool,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
+@click.option("--socket", metavar="PATH", help="The daemon's socket. Default: $NETDAEMON_SOCKET, or the user's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print records, and errors on stderr, as JSON.")
+@click.option("--no-autostart", is_flag=True, help="Do not start a daemon if none answers.")
+@click.version_option(netdaemon.__version__, message="ndtool %(version)s")
+@click.pass_context
+def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autostart: bool) -> None:
+    """Start, watch, feed and signal long-lived programs.
+
+    They run under a daemon, and go on when ndtool and the terminal are gone.
+    """
+    reach = reach_of(context)
+    reach.socket = socket
+    reach.json = reach.json or as_json
+    reach.autostart = not no_autostart
+    if context.invoked_subcommand is None:
+        output.write(context.get_help() + "\n")
+
+
+for command in (
+    running.start,
+    running.attach,
+    acting.send,
+    looking.list_,
+    looking.inspect,
+    acting.kill,
+    looking.wait,
+    acting.rm,
+    looking.info,
+    acting.shutdown,
+    completion.completion,
+):
+    ndtool.add_command(command)
+
+
+def carry_out(arguments: list[str]) -> int:
+    """Carry out a command line; the exit code.
+
+    :raises BrokenPipeError: nobody reads what is printed.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # An interrupt ends us as it ends any program; whoever has something to put right catches it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    reach = Reach()
+    # An error in the options comes before what they say is known.
+    reach.json = "--json" in _own(arguments)
+    as_json = reach.json
+    try:
+        result: Any = ndtool.main(args=arguments, prog_name="ndtool", standalone_mode=False, obj=reach)
+        return result if isinstance(result, int) else 0
+    except click.UsageError as error:
+        return _usage(error).tell(as_json=as_json)
+    except click.ClickException as error:
+        return Failure(error.format_message(), word="bad-usage").tell(as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except (Failure, NetdaemonError, OSError) as error:
+        return explain(error).tell(as_json=reach.json)
+
+
+def _own(arguments: list[str]) -> list[str]:
+    """The arguments before ``--``."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _usage(error: click.UsageError) -> Failure:
+    path = error.ctx.command_path if error.ctx is not None else "ndtool"
+    message = error.format_message().rstrip(".")
+    word = path.partition(" ")[2]
+    return Failure(f"{word}: {message}" if word else message, f"see {path} --help", word="bad-usage")
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(sys.argv[1:]))

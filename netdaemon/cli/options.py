@@ -1,0 +1,86 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from netdaemon import defaults
+from netdaemon.cli.reach import Reach
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reach_of(context: click.Context) -> Reach:
+    """What the options before the command say."""
+    found: Reach = context.ensure_object(Reach)
+    return found
+
+
+def _set_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        reach_of(context).json = True
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_json,
+    help="Print for programs; the same as before the command.",
+)
+
+
+def complete_process(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The processes whose name or id begins like that. Never starts a daemon."""
+    from netdaemon.cli import quick
+
+    socket = context.find_root().params.get("socket") or defaults.named_socket()
+    if socket is None:
+        socket = defaults.default_socket()
+        try:
+            defaults.check_directory(os.path.dirname(socket))
+        except OSError:
+            return []
+    return [CompletionItem(name, help=what) for name, what in quick.names(socket) if name.startswith(incomplete)]
+
+
+def process_argument(function: F) -> F:
+    """The argument PROCESS."""
+    return click.argument("process", shell_complete=complete_process)(function)
+
+
+class SignalNumber(click.ParamType[int]):
+    """A signal by name, with or without SIG, or by number."""
+
+    name = "signal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from signal import SIGRTMAX, SIGRTMIN, Signals
+
+        if isinstance(value, int):
+            return value
+        if value.isdecimal():
+            number = int(value)
+            if 0 <= number <= SIGRTMAX:
+                return number
+            self.fail(f"{value} is not a signal: numbers are 0 to {int(SIGRTMAX)}", param, ctx)
+        word = value.upper()
+        word = word if word.startswith("SIG") else "SIG" + word
+        base, plus, offset = word.partition("+")
+        if base == "SIGRTMIN" and plus and offset.isdecimal() and SIGRTMIN + int(offset) <= SIGRTMAX:
+            return SIGRTMIN + int(offset)
+        try:
+            return Signals[word].value
+        except KeyError:
+            self.fail(f"{value!r} is not a signal: TERM, KILL, INT, HUP, USR1, ... or a number", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+        from signal import Signals
+
+        names = (one.name.removeprefix("SIG") for one in Signals)
+        return [CompletionItem(name) for name in names if name.startswith(incomplete.upper().removeprefix("SIG"))]

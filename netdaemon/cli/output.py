@@ -1,0 +1,210 @@
+"""What ndtool prints: text with no control characters in it, tables, JSON; knows no daemon and loads almost nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any, ClassVar, Protocol
+
+Plain = dict[str, Any]
+
+# Invisible, and able to make a line read as another than it is: marks, embeddings, overrides, isolates, separators.
+_DECEPTIVE = {
+    0x061C,
+    0x200B,
+    0x200E,
+    0x200F,
+    0x2028,
+    0x2029,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+    0xFEFF,
+}
+
+# Characters that no shell treats specially.
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
+
+
+def visible(text: str) -> str:
+    """*text* with C0, C1, DEL, bidi controls and bytes that are not UTF-8 written as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    number = ord(character)
+    if number < 0x20 or 0x7F <= number < 0xA0:
+        return {9: "\\t", 10: "\\n", 13: "\\r"}.get(number, f"\\x{number:02x}")
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    if number in _DECEPTIVE or 0xD800 <= number <= 0xDFFF:
+        return f"\\u{number:04x}"
+    return character
+
+
+def width(text: str) -> int:
+    """The terminal columns that visible *text* takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """*text* if it fits, else its beginning and an ellipsis."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def command(argv: Iterable[str]) -> str:
+    """*argv* as one would type it, visibly."""
+    return " ".join(visible(one) if one and _SAFE.issuperset(one) else _quoted(one) for one in argv)
+
+
+def _quoted(argument: str) -> str:
+    return "'" + visible(argument.replace("'", "'\\''")) + "'"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it, in two or three characters: 5s, 12m, 3h, 2d."""
+    seconds = max(0, int(seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def moment(microseconds: int) -> str:
+    """A point in time, local and to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(microseconds / 1e6))
+
+
+def signal_name(number: int) -> str:
+    """SIGTERM for 15."""
+    from signal import Signals
+
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def ending(record: Mapping[str, Any]) -> str:
+    """How a process ended: its exit code, its signal, ``?`` if nobody knows; nothing while it runs."""
+    if record.get("signal") is not None:
+        return signal_name(record["signal"])
+    if record.get("code") is not None:
+        return str(record["code"])
+    return "?" if record["state"] in ("exited", "failed") else ""
+
+
+_TITLES = ("ID", "NAME", "STATE", "PID", "AGE", "EXIT", "COMMAND")
+
+
+def process_table(records: Sequence[Plain], columns: int | None, now: float) -> str:
+    """Records (as `plain` has them) as a table.
+
+    :param columns: the width to fit the last column into; None: however long it gets.
+    """
+    rows = [_TITLES]
+    for record in records:
+        rows.append(
+            (
+                visible(record["id"]),
+                visible(record.get("name") or ""),
+                record["state"],
+                str(record.get("pid") or ""),
+                duration(now - record["created"] / 1e6),
+                ending(record),
+                command(record["argv"]),
+            )
+        )
+    return table(rows, columns)
+
+
+def table(rows: Sequence[Sequence[str]], columns: int | None) -> str:
+    """Rows of visible text, aligned; of all but the last column nothing is cut."""
+    widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]) - 1)]
+    lines: list[str] = []
+    for row in rows:
+        start = "".join(cell + " " * (size - width(cell) + 2) for cell, size in zip(row[:-1], widths, strict=True))
+        last = row[-1]
+        if columns is not None:
+            # A command that has no room at all still shows its first characters, on a line that wraps.
+            last = cut(last, max(columns - width(start), 8))
+        lines.append((start + last).rstrip() + "\n")
+    return "".join(lines)
+
+
+def terminal_columns(stream: IO[str] | None) -> int | None:
+    """How wide *stream* is, or None if it is no terminal."""
+    import os
+
+    try:
+        if stream is None or not stream.isatty():
+            return None
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+class Dataclass(Protocol):
+    """What `plain` takes."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def plain(message: Dataclass) -> Plain:
+    """A message or record as its wire has it: the same keys, words for enumerations, nothing that is left out."""
+    told: Plain = {}
+    for name in message.__dataclass_fields__:
+        value = _plain(getattr(message, name))
+        if value is not None:
+            told[name.rstrip("_")] = value
+    return told
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if value.__class__.__module__ == "netdaemon.wire.records":
+        return value.value
+    return value
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """*value* as JSON, ASCII only: whatever is in it, any terminal and any program can take it."""
+    import json
+
+    return json.dumps(value, indent=indent) + "\n"
+
+
+def write(text: str) -> None:
+    """Print to standard output at once; errors are raised here, and not at the end of the program."""
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print to standard error, if there is one."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except OSError:
+        # There is nobody to tell.
+        pass
+
+
+def note(text: str) -> None:
+    """A line for people, on standard error, after the program's name."""
+    complain(f"ndtool: {text}\n")

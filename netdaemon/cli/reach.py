@@ -1,0 +1,125 @@
+"""The daemon that a command is about: where it is, getting through to it, and which process is meant."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import netdaemon
+from netdaemon import defaults
+from netdaemon.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from netdaemon.blocking import Client
+
+T = TypeVar("T")
+
+_NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
+
+
+class Reach:
+    """What the options before the command say.
+
+    :ivar socket: the socket that was named, or None.
+    :ivar json: whether to print for programs.
+    :ivar autostart: whether to start a daemon where none answers.
+    """
+
+    def __init__(self) -> None:
+        self.socket: str | None = None
+        self.json = False
+        self.autostart = True
+
+    @property
+    def named(self) -> str | None:
+        """The socket that was named, by option or by environment."""
+        return self.socket or defaults.named_socket()
+
+    @property
+    def path(self) -> str:
+        """The socket."""
+        return self.named or defaults.default_socket()
+
+    def connect(self, *, autostart: bool = True) -> Client:
+        """Get through to the daemon; start one for the user if that is allowed and none answers.
+
+        :raises Failure: nobody answers; the message says what to do.
+        :raises NetdaemonError: somebody does, and will not talk.
+        """
+        client = self.try_connect()
+        if client is not None:
+            return client
+        path = self.path
+        by_hand = f"start one: twistd netdaemon --socket={path}"
+        if self.named is not None:
+            raise Failure(f"no daemon answers at {path}", by_hand, word="connect-failed")
+        if not (autostart and self.autostart):
+            raise Failure(f"no daemon answers at {path}", by_hand, word="connect-failed")
+        from netdaemon.cli.autostart import start
+
+        return start(path, self.try_connect)
+
+    def try_connect(self) -> Client | None:
+        """A client, or None if nobody listens at the socket."""
+        from netdaemon import blocking
+        from netdaemon.errors import ConnectFailed
+
+        path = self.path
+        try:
+            if self.named is None:
+                self._check_place(os.path.dirname(path))
+            return blocking.connect(path, program=f"ndtool/{netdaemon.__version__}")
+        except ConnectFailed as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _NOBODY:
+                return None
+            hint = f"is that the socket of a daemon of yours? {defaults.SOCKET_VARIABLE} and --socket name another"
+            raise Failure(str(error), hint, error=error) from error
+        except FileNotFoundError:
+            return None
+
+    def _check_place(self, directory: str) -> None:
+        try:
+            defaults.check_directory(directory)
+        except PermissionError as error:
+            raise Failure(
+                f"{directory}: {error.strerror}",
+                f"remove it, or name another place: --socket or {defaults.SOCKET_VARIABLE}",
+                error=error,
+            ) from error
+
+
+def with_process(client: Client, process: str, action: Callable[[str], T]) -> T:
+    """Do *action* with *process*: an id, a name, or the beginning of exactly one id.
+
+    :raises NoSuchProcess: there is none.
+    :raises Failure: several ids begin like that.
+    """
+    from netdaemon.errors import NoSuchProcess
+
+    try:
+        return action(process)
+    except NoSuchProcess:
+        if not (process.isascii() and process.isalnum()):
+            raise
+        found = [one.id for one in client.list([f"id={process}*"])]
+        if not found:
+            raise
+        if len(found) > 1:
+            few = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            raise Failure(
+                f"{len(found)} processes have ids that begin with {process!r}: {few}",
+                "say more of it",
+                word="no-such-process",
+            ) from None
+        return action(found[0])
+
+
+def wire_text(text: str) -> str:
+    """An argument or path as the protocol takes it: the system's bytes, whatever the locale's encoding is."""
+    if text.isascii() or sys.getfilesystemencoding() == "utf-8":
+        return text
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
