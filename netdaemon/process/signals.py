@@ -8,7 +8,7 @@ import signal
 # Linux 6.9: the group that the pidfd's process leads.
 PIDFD_SIGNAL_PROCESS_GROUP = 4
 
-# A tree that forks faster than it is killed is looked at again, this many times.
+# A tree that forks while it is being stopped is looked at again, this many times.
 PASSES = 8
 
 
@@ -56,16 +56,20 @@ def _send_group(pid: int, pidfd: int, number: int) -> None:
 
 
 def _send_tree(pid: int, pidfd: int, number: int) -> None:
-    """Everybody once; for SIGKILL again until nobody new is found, as a tree may fork meanwhile."""
+    """Everybody once. What is to be killed is stopped first: the children of the dead cannot be told for its own."""
+    found = _descendants(pid)
+    if number == signal.SIGKILL:
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        for _ in range(PASSES):
+            for one in found:
+                _send_one(one, signal.SIGSTOP)
+            fresh = _descendants(pid) - found
+            if not fresh:
+                break
+            found |= fresh
     signal.pidfd_send_signal(pidfd, number)
-    done: set[int] = set()
-    for _ in range(PASSES if number == signal.SIGKILL else 1):
-        fresh = _descendants(pid) - done
-        if not fresh:
-            return
-        for one in fresh:
-            _send_one(one, number)
-        done |= fresh
+    for one in found:
+        _send_one(one, number)
 
 
 def _send_one(pid: int, number: int) -> None:
