@@ -1,3 +1,40 @@
 """Start, watch, feed and signal long-lived programs over a socket."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from netdaemon.client.client import Client as Client
+    from netdaemon.client.connect import connect as connect
+    from netdaemon.client.remote import RemoteProcess as RemoteProcess
+    from netdaemon.errors import *  # noqa: F403
+
+# Where each name is: it is loaded when it is asked for, so that scripts that use the rest need not have Twisted.
+_PLACES = {
+    "connect": "netdaemon.client.connect",
+    "Client": "netdaemon.client.client",
+    "RemoteProcess": "netdaemon.client.remote",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module 'netdaemon' has no attribute {name!r}")
+    place = _PLACES.get(name)
+    if place is None:
+        errors = importlib.import_module("netdaemon.errors")
+        if name not in errors.__all__:
+            raise AttributeError(f"module 'netdaemon' has no attribute {name!r}")
+        place = "netdaemon.errors"
+    value = getattr(importlib.import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    errors = importlib.import_module("netdaemon.errors")
+    return sorted({*globals(), *_PLACES, *errors.__all__})

@@ -1,0 +1,64 @@
+"""From an endpoint's name to a connected client; knows the forms of names, and how long to wait."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from netdaemon.client.client import Client
+from netdaemon.client.session import Session
+from netdaemon.errors import TimedOut
+from netdaemon.sockets import connector
+
+# Seconds for connecting and HELLO: longer than a daemon that has just been restarted under load takes.
+TIMEOUT = 10.0
+
+FORMS = "unix:/path, or unix-seqpacket:/path for version 1 of the protocol"
+
+
+def connect(
+    reactor: Any, endpoint: str, *, version: int | None = None, timeout: float | None = TIMEOUT
+) -> Deferred[Client]:
+    """Connect to a daemon.
+
+    :param reactor: `IReactorTime` and `IReactorFDSet`.
+    :param endpoint: ``unix:/path``, or ``unix-seqpacket:/path``, where version 1 is spoken.
+    :param version: the highest version of the protocol to offer: 2 unless said; 1 for a daemon of 2009. What an older
+        version cannot say fails with LocalProtocolError.
+    :param timeout: seconds in which the daemon must have answered HELLO; None: as long as it takes.
+    :return: fires with the client. Cancelling it closes the connection.
+    :raises ValueError: there is no such endpoint or version.
+    :raises ConnectFailed: (errback) nobody listens there, or not for us.
+    :raises Denied, LimitReached: (errback) the daemon does not let us in.
+    :raises ConnectionClosed: (errback) it hung up.
+    :raises TimedOut: (errback) it did not answer in time.
+    """
+    kind, _, path = endpoint.partition(":")
+    if kind not in ("unix", "unix-seqpacket") or not path:
+        raise ValueError(f"the endpoint {endpoint!r} is not of the form {FORMS}")
+    if version not in (None, 1, 2):
+        raise ValueError(f"version {version}; 1 and 2 are known")
+    packets = kind == "unix-seqpacket"
+    if packets and version == 2:
+        raise ValueError("version 2 of the protocol is not spoken on a SOCK_SEQPACKET socket; use unix:/path")
+    session = Session(reactor, version=version or (1 if packets else 2), packets=packets)
+    connecting = Deferred.fromCoroutine(_connect(reactor, os.path.expanduser(path), session, packets))
+    if timeout is not None:
+        connecting.addTimeout(timeout, reactor, lambda _, seconds: _too_late(endpoint, seconds))
+    return connecting
+
+
+async def _connect(reactor: Any, path: str, session: Session, packets: bool) -> Client:
+    await connector.connect(reactor, path, session, packets=packets)
+    try:
+        await session.greeted()
+    except BaseException:
+        session.abort()
+        raise
+    return Client(session)
+
+
+def _too_late(endpoint: str, seconds: float) -> None:
+    raise TimedOut(f"{endpoint}: the daemon did not answer HELLO within {seconds:g} seconds") from CancelledError()

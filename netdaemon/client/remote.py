@@ -1,0 +1,348 @@
+"""A process at the other end of the connection: its record, its input, its output, its exit; knows no encoding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from netdaemon.client.output import Delivery, Listener
+from netdaemon.client.session import Session
+from netdaemon.client.stdin import Stdin
+from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
+from netdaemon.process.signals import number_of
+from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
+from netdaemon.wire.commands import Data, Detach, Flow, Kill, Resize, Wait
+from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope, State, Until
+
+if TYPE_CHECKING:
+    from netdaemon.client.client import Client
+
+# What a terminal's line discipline takes for the end of input, unless the program has changed it.
+END_OF_TRANSMISSION = b"\x04"
+
+OVER = (State.EXITED, State.FAILED)
+
+_log = Logger()
+
+
+class RemoteProcess:
+    """A process of a daemon, and our attachment to it if there is one. Made by `Client.start` and `Client.attach`.
+
+    Output waits here until somebody takes it: a `Listener` given to `listen`, or whoever iterates over `output`. When
+    too much waits, the daemon is asked to send no more; it then drops or holds, as the attachment was asked for.
+
+    :ivar client: whose it is.
+    :ivar offset: the offset of the next output to come; attach from here to go on.
+    :ivar attached: whether output comes and input is taken.
+    """
+
+    def __init__(self, client: Client, record: ProcessRecord) -> None:
+        self.client = client
+        self.offset = record.end
+        self.attached = False
+        self._record = record
+        self._session: Session | None = None
+        self._to = 0
+        self._stdin: Stdin | None = None
+        # What the reader of the output has seen, which may be less than what has come.
+        self._open: set[int] = set()
+        self._status_taken = False
+        self._end_taken = False
+        self._delivery = Delivery(self._flow)
+        self._exits: list[Deferred[ProcessRecord]] = []
+        self._asked_exit = False
+        self._lost: ConnectionClosed | None = None
+
+    @classmethod
+    def of_reply(
+        cls,
+        client: Client,
+        session: Session,
+        id: int,
+        reply: Attached,
+        *,
+        channels: frozenset[int],
+        sole_writer: bool,
+    ) -> RemoteProcess:
+        """The process that *session* is attached to now; to be called in the callback of the reply."""
+        process = cls(client, reply.process)
+        process._session = session
+        process._to = id
+        process.attached = True
+        process.offset = reply.offset
+        # What is closed already is told as an event, too, where it belongs.
+        process._open = process._outputs() & channels
+        process._stdin = Stdin(session, id, reply.stdin_end, sole_writer=sole_writer)
+        session.adopt(id, process)
+        return process
+
+    def _outputs(self) -> set[int]:
+        one = self._record.pty is not None or self._record.merge
+        return {Channel.STDOUT} if one else {Channel.STDOUT, Channel.STDERR}
+
+    def __repr__(self) -> str:
+        return f"<RemoteProcess {self.id} {self._record.state.value} {self._record.argv!r}>"
+
+    # --- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The process's id."""
+        return self._record.id
+
+    @property
+    def record(self) -> ProcessRecord:
+        """The process as it was last told: its state is kept up to date while attached, its offsets are not."""
+        return self._record
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's number for it on the daemon's host; None once it has exited."""
+        return self._record.pid
+
+    def when_exited(self) -> Deferred[ProcessRecord]:
+        """A new Deferred that fires with the record once the process has exited: ``code`` xor ``signal``, or neither
+        where the status is unknown.
+
+        All that it wrote before has come then, though it may not have been taken yet. Cancelling it stops the waiting
+        and nothing else.
+
+        :raises NoSuchProcess: (errback) it was removed before we knew.
+        :raises ConnectionClosed: (errback) the connection is lost.
+        """
+        if self._record.state in OVER:
+            return succeed(self._record)
+        if self._lost is not None:
+            return fail(self._lost)
+        waiting: Deferred[ProcessRecord] = Deferred(self._exits_without)
+        self._exits.append(waiting)
+        if not self.attached or self._delivery.pressure:
+            self._ask_exit()
+        return waiting
+
+    def _exits_without(self, gone: Deferred[ProcessRecord]) -> None:
+        self._exits = [one for one in self._exits if one is not gone]
+
+    def _ask_exit(self) -> None:
+        """The exit comes after output that does not come at present: have it told apart."""
+        if self._asked_exit:
+            return
+        self._asked_exit = True
+        asking = self.client.session.request(Wait(process=self.id, for_=Until.EXITED))
+        asking.addCallbacks(self._exit_told, self._exit_unknown)
+        asking.addErrback(lambda failure: _log.failure("an exit could not be told", failure))
+
+    def _exit_told(self, reply: OfProcess) -> None:
+        self._record = reply.process
+        self._exited()
+
+    def _exit_unknown(self, failure: Failure) -> None:
+        self._asked_exit = False
+        if self.attached and failure.check(LocalProtocolError):
+            # Version 1 has no WAIT: the status comes in its turn.
+            return
+        exits, self._exits = self._exits, []
+        for one in exits:
+            one.errback(failure.value)
+
+    def _exited(self) -> None:
+        exits, self._exits = self._exits, []
+        for one in exits:
+            one.callback(self._record)
+
+    # --- input -------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> Deferred[int]:
+        """Queue *data* for the process's standard input, whole and in order.
+
+        :param data: any bytes. All of it waits here until the daemon has it: wait for the Deferred before writing much
+            more.
+        :return: fires with the stdin offset after *data* once the daemon has it safe. Cancelling does not take it back.
+        :raises AlreadyExited: (errback) the process has exited.
+        :raises StdinClosed: (errback) EOF was sent, by us or another.
+        :raises Denied: (errback) the attachment is read-only.
+        :raises ConnectionClosed: (errback) how much was taken is unknown.
+
+        Source: DATA in the protocol description.
+        """
+        if self._stdin is None:
+            return fail(self._not_attached())
+        return self._stdin.write(data)
+
+    def close_stdin(self) -> Deferred[None]:
+        """EOF after all that was written; on a terminal, its end-of-transmission character, which may be repeated.
+
+        :return: fires when the daemon has it. Fails as `write` does.
+        """
+        if self._stdin is None:
+            return fail(self._not_attached())
+        if self._record.pty is not None:
+            return self._stdin.write(END_OF_TRANSMISSION).addCallback(lambda _: None)
+        return self._stdin.close()
+
+    def close_output(self, channel: int) -> Deferred[None]:
+        """Close the daemon's reading end of an output, for everybody: a process that goes on writing gets SIGPIPE."""
+        return self._about_attachment(lambda to: Data(to=to, channel=channel))
+
+    @property
+    def unsafe(self) -> int:
+        """How many bytes were written that the daemon does not have yet."""
+        return 0 if self._stdin is None else self._stdin.pending
+
+    def on_input_moved(self, call: Callable[[], None] | None) -> None:
+        """Call *call* whenever some of what was written has become safe."""
+        if self._stdin is not None:
+            self._stdin.on_moved = call
+
+    # --- what is done to it ------------------------------------------------------------------------------------------
+
+    def kill(
+        self, signal: int | str = "TERM", *, scope: Scope | str | None = None, generation: int | None = None
+    ) -> Deferred[None]:
+        """Send one signal, by number or name; to the process's group unless *scope* says otherwise.
+
+        :raises AlreadyExited: (errback) there is nobody to get it.
+        :raises Denied: (errback) you may not.
+        """
+        if not self.attached:
+            return self.client.kill(self.id, signal, scope=scope, generation=generation)
+        number, scope = number_of(signal), None if scope is None else Scope(scope)
+        return self._about_attachment(lambda to: Kill(to=to, signal=number, scope=scope, generation=generation))
+
+    def resize(self, rows: int, columns: int) -> Deferred[None]:
+        """Set the size of the process's terminal.
+
+        :raises BadRequest: (errback) it has none.
+        """
+        return self._about_attachment(lambda to: Resize(to=to, rows=rows, columns=columns))
+
+    def detach(self) -> Deferred[None]:
+        """End the attachment; the process goes on, its standard input stays open. `Listener.on_end` follows."""
+        return self._about_attachment(lambda to: Detach(to=to))
+
+    def _about_attachment(self, message: Any) -> Deferred[None]:
+        if self._session is None or not self.attached:
+            return fail(self._not_attached())
+        try:
+            request = message(self._to)
+        except NetdaemonError as error:
+            return fail(error)
+        return self._session.request(request).addCallback(lambda _: None)
+
+    def _not_attached(self) -> NetdaemonError:
+        if self._lost is not None:
+            return self._lost
+        return NotAttached(f"process {self.id} is not attached", process=self.id)
+
+    # --- output ------------------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener | None) -> None:
+        """Tell *listener* all that happens from here on, beginning with what waits; None: let it wait."""
+        self._delivery.listen(listener)
+
+    def pause(self) -> None:
+        """Tell the listener nothing, and have the daemon send nothing, until `resume`."""
+        self._delivery.pause()
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped."""
+        self._delivery.resume()
+
+    async def output(self) -> AsyncIterator[Output | Gap]:
+        """The output as it comes; for one reader, who may take its time: when too much waits, the daemon is asked to
+        send no more.
+
+        Yields `Output` (``channel``, ``payload``, ``offset``, ``time``) and, where output is not kept any more, `Gap`.
+        Ends when the process has exited and its outputs are closed, or when the attachment is over.
+
+        :raises ConnectionClosed: the connection was lost; what had come was yielded before.
+        :raises NotAttached: there is no attachment, and was none.
+        """
+        if self._session is None:
+            raise self._not_attached()
+        while not self._finished():
+            item = await self._delivery.take()
+            if type(item) is Output:
+                if item.payload:
+                    yield item
+                else:
+                    self._open.discard(item.channel)
+            elif type(item) is Gap:
+                yield item
+            elif type(item) is Status:
+                self._status_taken = item.state in OVER
+            elif type(item) is End:
+                self._end_taken = True
+            elif isinstance(item, ConnectionClosed):
+                self._end_taken = True
+                raise item
+
+    def _finished(self) -> bool:
+        return self._end_taken or (self._status_taken and not self._open) or not (self.attached or self._delivery.waits)
+
+    # --- what the session tells --------------------------------------------------------------------------------------
+
+    def event(self, message: Event) -> None:
+        if type(message) is Output:
+            self.offset = message.offset + len(message.payload)
+            if not message.payload:
+                eof = tuple(sorted({*self._record.eof, message.channel}))
+                self._record = dataclasses.replace(self._record, eof=eof)
+        elif type(message) is Gap:
+            self.offset = message.to
+        elif type(message) is Status:
+            self._status(message)
+        elif type(message) is End:
+            self._ended(message.reason)
+        self._delivery.put(message)
+        if type(message) is Status and message.state in OVER:
+            self._exited()
+
+    def _status(self, status: Status) -> None:
+        over = status.state in OVER
+        self._record = dataclasses.replace(
+            self._record,
+            state=status.state,
+            generation=status.generation,
+            pid=None if over else (status.pid or self._record.pid),
+            code=status.code,
+            signal=status.signal,
+            core=status.core,
+            end=status.end or self._record.end,
+        )
+
+    def _ended(self, reason: Reason) -> None:
+        self.attached = False
+        if self._stdin is not None:
+            self._stdin.fail(NotAttached(f"the attachment to process {self.id} is over: {reason.value}"))
+        if self._exits:
+            self._ask_exit()
+
+    def lost(self, error: ConnectionClosed) -> None:
+        self.attached = False
+        self._lost = error
+        if self._stdin is not None:
+            self._stdin.fail(error)
+        self._delivery.put(error)
+        exits, self._exits = self._exits, []
+        for one in exits:
+            one.errback(error)
+
+    def _flow(self, paused: bool) -> None:
+        """The daemon is to send nothing, or to go on."""
+        if not self.attached or self._session is None:
+            return
+        if self._session.version == 1:
+            self._session.hold_reading(paused)
+            return
+        asking = self._session.request(Flow(to=self._to, paused=paused))
+        # The attachment may be over by the time this arrives, and then there is nothing to pause.
+        asking.addErrback(lambda failure: failure.trap(Refusal, ConnectionClosed) and None)
+        asking.addErrback(lambda failure: _log.failure("flow control failed", failure))
+        if paused and self._exits:
+            self._ask_exit()

@@ -1,0 +1,241 @@
+"""The input of one remote process: cut, kept until it is safe, repeated where there was no room; knows no sockets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from netdaemon.errors import NetdaemonError, StdinClosed, StdinFull, StdinHole
+from netdaemon.wire.answers import Taken
+from netdaemon.wire.commands import Data
+
+# One message of input: a pipe's default size, which the daemon moves in one go.
+CHUNK = 64 * 1024
+
+# Input in version 1: one packet, less what stands around it.
+CHUNK_V1 = 32 * 1024
+
+# What stands before the input in a message, and more.
+HEAD_ROOM = 256
+
+# Seconds until input that had no room at all is sent again: from the first to the last, doubling.
+BACKOFF_LEAST = 0.005
+BACKOFF_MOST = 0.05
+
+_log = Logger()
+
+
+class Requests(Protocol):
+    """The session, as it is needed here."""
+
+    reactor: Any
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def window(self) -> int: ...
+
+    @property
+    def max_message(self) -> int: ...
+
+    def request(self, message: Data) -> Deferred[Taken]: ...
+
+
+class Stdin:
+    """What has been written to one attachment and is not safe yet.
+
+    A sole writer says where each piece belongs (``at``), has up to a window's worth under way, and goes back to where
+    the daemon stopped when there was no room. Anybody else has one piece under way, so that the order holds.
+
+    :param to: the attachment.
+    :param end: the stdin offset at which writing begins.
+    :ivar end: the offset after what is known to be safe.
+    :ivar on_moved: called when something became safe.
+    """
+
+    def __init__(self, session: Requests, to: int, end: int, *, sole_writer: bool) -> None:
+        self.end = end
+        self.failure: NetdaemonError | None = None
+        self.on_moved: Callable[[], None] | None = None
+        self._session = session
+        self._to = to
+        self._sole_writer = sole_writer and session.version > 1
+        self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
+        self._room = max(session.window, self._limit) if self._sole_writer else 1
+        self._queue: deque[bytes | memoryview] = deque()
+        self._sent: deque[bytes] = deque()
+        self._sent_size = 0
+        # How many bytes have been written and have become safe, ever; and who waits for how many.
+        self._written = 0
+        self._safe = 0
+        self._waiting: deque[tuple[int, Deferred[int]]] = deque()
+        self._eof: Deferred[None] | None = None
+        self._eof_sent = False
+        # Replies to what was sent before we went back say nothing.
+        self._round = 0
+        self._delay = BACKOFF_LEAST
+        self._retry: Any = None
+
+    @property
+    def pending(self) -> int:
+        """How many bytes are not safe yet."""
+        return self._written - self._safe
+
+    def write(self, data: bytes) -> Deferred[int]:
+        """Queue *data*; fires with the offset after it when it is safe."""
+        if self.failure is not None:
+            return fail(self.failure)
+        if self._eof is not None:
+            return fail(StdinClosed("the standard input was closed by close_stdin"))
+        if not data:
+            return succeed(self.end + self.pending)
+        self._written += len(data)
+        self._queue.append(bytes(data))
+        done: Deferred[int] = Deferred()
+        self._waiting.append((self._written, done))
+        self._push()
+        return done
+
+    def close(self) -> Deferred[None]:
+        """EOF after all that was written; fires when the daemon has it. Closing again gives the same."""
+        if self.failure is not None:
+            return fail(self.failure)
+        if self._eof is None:
+            self._eof = Deferred()
+            self._push()
+        done: Deferred[None] = Deferred()
+        self._eof.addBoth(_pass_on, done)
+        return done
+
+    def fail(self, error: NetdaemonError) -> None:
+        """Nothing more will become safe."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._round += 1
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._queue.clear()
+        self._sent.clear()
+        waiting, self._waiting = self._waiting, deque()
+        for _, done in waiting:
+            done.errback(error)
+        if self._eof is not None and not self._eof.called:
+            self._eof.errback(error)
+            self._eof.addErrback(lambda _: None)
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _push(self) -> None:
+        """Send what may be sent now."""
+        if self._retry is not None or self.failure is not None:
+            return
+        while self._queue and self._sent_size < self._room:
+            piece = self._next_piece()
+            at = self.end + self._sent_size if self._sole_writer else None
+            self._sent.append(piece)
+            self._sent_size += len(piece)
+            self._post(Data(to=self._to, at=at, payload=piece), self._taken, len(piece))
+        if self._eof is not None and not self._eof_sent and not self._queue and not self._sent:
+            self._eof_sent = True
+            self._post(Data(to=self._to), self._closed, 0)
+
+    def _post(self, message: Data, taken: Callable[[Taken, int, int], None], length: int) -> None:
+        self._session.request(message).addCallbacks(
+            taken, self._refused, callbackArgs=(self._round, length), errbackArgs=(self._round,)
+        ).addErrback(lambda failure: _log.failure("input could not be sent", failure))
+
+    def _next_piece(self) -> bytes:
+        """Up to a message's worth from the front of the queue; small pieces are joined."""
+        queue, limit = self._queue, self._limit
+        first = queue.popleft()
+        if len(first) > limit:
+            view = memoryview(first)
+            queue.appendleft(view[limit:])
+            return bytes(view[:limit])
+        if not queue or len(first) + len(queue[0]) > limit:
+            return bytes(first)
+        parts, size = [first], len(first)
+        while queue and size + len(queue[0]) <= limit:
+            size += len(queue[0])
+            parts.append(queue.popleft())
+        return b"".join(parts)
+
+    def _taken(self, reply: Taken, round: int, length: int) -> None:
+        if round != self._round:
+            return
+        piece = self._sent.popleft()
+        self._sent_size -= length
+        if self._sole_writer and reply.end > self.end + length:
+            self.fail(
+                StdinHole(
+                    "somebody else writes to this process, too, and input was lost by it: "
+                    "have no sole_writer where there are several",
+                    accepted=0,
+                    end=reply.end,
+                )
+            )
+            return
+        accepted = min(reply.accepted, length)
+        self._delay = BACKOFF_LEAST
+        if accepted < length:
+            self._go_back(piece[accepted:])
+        self._safe_now(accepted, reply.end)
+        self._push()
+
+    def _safe_now(self, count: int, end: int) -> None:
+        self.end = end
+        self._safe += count
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= self._safe:
+            written, done = waiting.popleft()
+            done.callback(end - (self._safe - written))
+        if count and self.on_moved is not None:
+            self.on_moved()
+
+    def _go_back(self, *unsafe: bytes) -> None:
+        """Put what was sent and not taken before what was not sent yet."""
+        self._round += 1
+        self._queue.extendleft(reversed((*unsafe, *self._sent)))
+        self._sent.clear()
+        self._sent_size = 0
+
+    def _refused(self, failure: Failure, round: int) -> None:
+        if round != self._round:
+            return
+        error = failure.value
+        if not isinstance(error, StdinFull):
+            self.fail(error if isinstance(error, NetdaemonError) else NetdaemonError(str(error)))
+            return
+        if error.accepted and error.end is not None:
+            self._go_back(self._sent.popleft()[error.accepted :])
+            self._safe_now(error.accepted, error.end)
+        else:
+            self._go_back()
+        self._retry = self._session.reactor.callLater(self._delay, self._again)
+        self._delay = min(2 * self._delay, BACKOFF_MOST)
+
+    def _again(self) -> None:
+        self._retry = None
+        self._push()
+
+    def _closed(self, reply: Taken, round: int, length: int) -> None:
+        if round != self._round or self._eof is None:
+            return
+        self.end = reply.end
+        self._eof.callback(None)
+
+
+def _pass_on(result: Failure | None, done: Deferred[None]) -> Failure | None:
+    if isinstance(result, Failure):
+        done.errback(result)
+        return None
+    done.callback(None)
+    return None
