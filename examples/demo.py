@@ -6,6 +6,7 @@ Starts a daemon of its own in a temporary directory, does with ndtool what a per
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,19 +15,7 @@ import time
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-# What a hosted game server does, in eleven lines: it talks, it listens, it takes its time.
-SERVER = """
-import sys, threading, time
-def chatter():
-    for number in range(1, 1000000):
-        print(f"tick {number}", flush=True)
-        time.sleep(0.2)
-threading.Thread(target=chatter, daemon=True).start()
-for line in sys.stdin:
-    print(f"server heard: {line.strip()}", flush=True)
-    if line.strip() == "quit":
-        sys.exit(7)
-"""
+SERVER = Path(__file__).with_name("game_server.py")
 
 
 def say(text: str) -> None:
@@ -36,8 +25,10 @@ def say(text: str) -> None:
 
 def show(*argv: str, expect: int = 0, timeout: float | None = None) -> str:
     """Run ndtool as typed, show it and its output; a *timeout* kills it with SIGKILL."""
-    print("$ ndtool " + " ".join(argv), flush=True)
-    child = subprocess.Popen([BIN / "ndtool", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    print("$ ndtool " + shlex.join(argv), flush=True)
+    child = subprocess.Popen(
+        [BIN / "ndtool", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         output, _ = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -46,7 +37,7 @@ def show(*argv: str, expect: int = 0, timeout: float | None = None) -> str:
     else:
         if child.returncode != expect:
             raise SystemExit(f"exit code {child.returncode}, and {expect} was expected")
-    print(output, end="", flush=True)
+    print(output + (f"(exit code {expect})\n" if expect else ""), end="", flush=True)
     return output
 
 
@@ -73,7 +64,7 @@ def main() -> None:
 def tour() -> None:
     """What a hosting panel, and a person at a terminal, do all day."""
     say("Start a server. It belongs to the daemon, not to this terminal.")
-    show("start", "-d", "--name", "game", "--", sys.executable, "-c", SERVER)
+    show("start", "-d", "--name", "game", "--", "python3", str(SERVER))
     say("Who is there?")
     show("list")
     say("Follow its output for a second; then the client is killed with SIGKILL, in the middle of it.")

@@ -17,7 +17,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet import main
 from twisted.internet.defer import Deferred, fail, succeed
@@ -26,13 +26,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netdaemon.client.client import Client
+from netdaemon.client.session import Session
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
 from netdaemon.interfaces import IDirectTransport, ILauncher, IPeerCredentials
 from netdaemon.keeper.launch import ExitStatus, Launched, LaunchError, Spec
-
-if TYPE_CHECKING:
-    from netdaemon.client.client import Client
 
 T = TypeVar("T")
 
@@ -338,9 +337,6 @@ class MemoryDaemon:
 
     def connect(self) -> Deferred[Client]:
         """A client of this daemon; fires once HELLO has been answered, which takes a `settle`."""
-        from netdaemon.client.client import Client
-        from netdaemon.client.session import Session
-
         session = Session(self.reactor)
         join(self.reactor, self.service.build(False), session, os.geteuid())
         return session.greeted().addCallback(lambda _: Client(session))
