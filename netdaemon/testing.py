@@ -4,10 +4,11 @@ Nothing here needs a socket, a second process or real time::
 
     daemon = MemoryDaemon()
     client = daemon.connect_now()
-    starting = client.start(["/srv/game"])
-    child = daemon.settle(starting) and daemon.children[0]
-    child.write(b"ready\\n")
-    child.exit(0)
+    process = daemon.settle(client.start(["/srv/game"], name="game"))
+    daemon.children[0].write(b"ready\\n")
+    daemon.children[0].exit(3)
+    record = daemon.settle(client.wait("game"))
+    daemon.stop()
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet import main
@@ -312,11 +314,18 @@ def join(reactor: MemoryReactor, server: IProtocol, client: IProtocol, uid: int 
 class MemoryDaemon:
     """A daemon whose children are `FakeChild` objects, and whose time stands still.
 
-    :param launcher: another launcher, to run real programs (they need `turn` to be called until they are done).
+    :param launcher: another launcher, to run real programs; `until` waits for them.
+    :param reactor: the one that *launcher* uses.
     """
 
-    def __init__(self, *, launcher: ILauncher | None = None, settings: Settings | None = None) -> None:
-        self.reactor = MemoryReactor()
+    def __init__(
+        self,
+        *,
+        launcher: ILauncher | None = None,
+        settings: Settings | None = None,
+        reactor: MemoryReactor | None = None,
+    ) -> None:
+        self.reactor = MemoryReactor() if reactor is None else reactor
         self.fake = FakeLauncher()
         self.shutdown_asked = False
         self.service = DaemonService(
@@ -359,6 +368,18 @@ class MemoryDaemon:
         if failures:
             failures[0].raiseException()
         return results[0] if results else None
+
+    def until(self, condition: Callable[[], object], patience: float = 20.0) -> None:
+        """Let things happen until *condition* is so; *patience* is in real seconds, as real programs need.
+
+        :raises TimeoutError: it was not so in time.
+        """
+        deadline = time.monotonic() + patience
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it has not happened within {patience:g} seconds")
+            if not self.reactor.turn():
+                time.sleep(0.001)
 
     def connect_now(self) -> Client:
         """A client of this daemon, connected."""

@@ -1,0 +1,68 @@
+"""The daemon in memory, used as somebody would who tests a program of his own."""
+
+import errno
+
+import pytest
+
+from netdaemon import LaunchFailed, NoSuchProcess
+from netdaemon.keeper.launch import LaunchError
+from netdaemon.process.launcher import LocalLauncher
+from netdaemon.testing import MemoryDaemon, MemoryReactor
+from netdaemon.wire.records import State
+
+
+def test_the_example() -> None:
+    """As the module's docstring has it."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    process = daemon.settle(client.start(["/srv/game"], name="game"))
+    assert process is not None
+    daemon.children[0].write(b"ready\n")
+    daemon.children[0].exit(3)
+    record = daemon.settle(client.wait("game"))
+    assert record is not None
+    assert (record.state, record.code, record.end) == (State.EXITED, 3, 6)
+    daemon.stop()
+    assert client.session.ended is not None
+
+
+def test_refusals_are_raised() -> None:
+    """By class, as over a socket."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    with pytest.raises(NoSuchProcess):
+        daemon.settle(client.kill("nobody", 15))
+    daemon.fake.refusals.append(LaunchError("exec", errno.ENOENT))
+    with pytest.raises(LaunchFailed) as caught:
+        daemon.settle(client.start(["nope"]))
+    assert (caught.value.stage, caught.value.errno) == ("exec", errno.ENOENT)
+    daemon.stop()
+
+
+def test_what_has_not_happened_is_none() -> None:
+    """`settle` waits for nothing that needs time or the test."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    process = daemon.settle(client.start(["x"]))
+    assert process is not None
+    exited = process.when_exited()
+    assert daemon.settle(exited) is None
+    daemon.children[0].exit(signal=9)
+    daemon.settle()
+    assert exited.called
+    daemon.stop()
+
+
+def test_real_programs_in_memory() -> None:
+    """Another launcher runs real programs under the same hand-turned reactor."""
+    reactor = MemoryReactor()
+    daemon = MemoryDaemon(launcher=LocalLauncher(reactor), reactor=reactor)
+    client = daemon.connect_now()
+    process = daemon.settle(client.start(["/bin/sh", "-c", "echo hello; exit 4"]))
+    assert process is not None
+    exited = process.when_exited()
+    daemon.until(lambda: exited.called)
+    record = daemon.settle(exited)
+    assert record is not None
+    assert (record.code, record.end) == (4, 6)
+    daemon.stop()
