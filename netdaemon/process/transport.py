@@ -188,11 +188,12 @@ class ProcessTransport:
                     return
         self._settled = True
         self.pid = None
-        if self._input is not None:
-            self.stdin_lost()
         assert self.status is not None
         reason = Failure(_ended_by(self.status))
         self._tell(lambda: self._protocol.processExited(reason))
+        # After it, as Twisted has it: an EOF of stdin that is told before the exit means that the child closed it.
+        if self._input is not None:
+            self.stdin_lost()
         self._launcher.release(self._launched)
         self._exit.close()
         self._maybe_ended()

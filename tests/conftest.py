@@ -1,0 +1,107 @@
+"""What every test gets: a time limit, failure for whatever it leaves behind or has logged, and a daemon on request."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from tests.support import RunningDaemon, running_daemon
+
+# Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
+TIME_LIMIT = 60.0
+
+
+class Logged(list[Failure]):
+    """The failures that were logged during a test; those left in it at the end fail the test."""
+
+    def flush(self, *kinds: type[BaseException]) -> list[Failure]:
+        """Take out those of these kinds, or all: they were expected."""
+        found = [one for one in self if not kinds or one.check(*kinds)]
+        self[:] = [one for one in self if one not in found]
+        return found
+
+
+_logged = Logged()
+
+
+def _observe(event: Any) -> None:
+    failure = event.get("log_failure")
+    if failure is not None:
+        _logged.append(failure)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    globalLogPublisher.addObserver(_observe)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    globalLogPublisher.removeObserver(_observe)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Give an asynchronous test its time limit; call any other as it is, without a reactor around it."""
+    test = pyfuncitem.obj
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    if not inspect.iscoroutinefunction(test):
+        result = test(**arguments)
+        assert result is None, f"{pyfuncitem.name} returned {result!r}, which nobody would look at"
+        return True
+
+    def timed(**arguments: Any) -> Deferred[None]:
+        from twisted.internet import reactor
+
+        return Deferred.fromCoroutine(test(**arguments)).addTimeout(TIME_LIMIT, reactor)  # type: ignore[arg-type]
+
+    pyfuncitem.obj = timed
+    return None
+
+
+@pytest.fixture
+def logged() -> Logged:
+    """What was logged as a failure; `Logged.flush` takes out what was expected."""
+    return _logged
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing scheduled, nothing watched, nothing logged as a failure, no failed Deferred forgotten."""
+    from twisted.internet import reactor
+
+    core: Any = reactor
+    _logged.clear()
+    watched = {*core.getReaders(), *core.getWriters()}
+    yield
+    if inspect.iscoroutinefunction(getattr(request.function, "__wrapped__", request.function)):
+        # What nobody refers to any more says now that nobody has looked at its failure.
+        gc.collect()
+    calls = [call for call in core.getDelayedCalls() if call.active()]
+    for call in calls:
+        call.cancel()
+    left = {*core.getReaders(), *core.getWriters()} - watched
+    for one in left:
+        core.removeReader(one)
+        core.removeWriter(one)
+    problems = [f"scheduled: {call}" for call in calls]
+    problems += [f"watched: {one}" for one in left]
+    problems += [f"logged: {failure.getTraceback()}" for failure in _logged]
+    _logged.clear()
+    if problems:
+        pytest.fail("the test left something behind\n" + "\n".join(problems), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon in a process of its own, for the tests of one module."""
+    directory: Path = tmp_path_factory.mktemp("daemon")
+    directory.chmod(0o700)
+    with running_daemon(directory) as running:
+        yield running

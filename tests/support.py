@@ -1,0 +1,88 @@
+"""A real daemon for tests: twistd in a process of its own, ended by its own pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from netdaemon.wire.answers import Welcome
+from netdaemon.wire.client import ClientConnection
+from netdaemon.wire.commands import Hello
+
+# Seconds for the start and the end of a daemon on a busy machine.
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class RunningDaemon:
+    """Where it listens, what it logs, and which process it is."""
+
+    path: str
+    seqpacket: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def running_daemon(directory: Path, *options: str) -> Iterator[RunningDaemon]:
+    """A daemon with its sockets in *directory*, whose mode must be 0700; it has answered HELLO."""
+    path, packets, log = str(directory / "stream"), str(directory / "packets"), directory / "log"
+    command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "netdaemon"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, f"--socket={path}", f"--seqpacket={packets}", "--grace=2", *options],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_for_hello(path, process, log)
+        yield RunningDaemon(path, packets, log, process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_hello(path: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        if os.path.exists(path) and _says_hello(path):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"the daemon did not start:\n{log.read_text(errors='replace')}")
+
+
+def _says_hello(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+        connection = ClientConnection()
+        sock.sendall(connection.hello(Hello(client="test")))
+        while True:
+            octets = sock.recv(65536)
+            if not octets:
+                return False
+            connection.receive(octets)
+            received = connection.next_message()
+            if received is not None:
+                return isinstance(received[1], Welcome)
