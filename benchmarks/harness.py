@@ -327,6 +327,8 @@ def run(benchmarks: Mapping[str, Benchmark], description: str) -> None:
     parser.add_argument("--rounds", type=int, help="how often each case is measured")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as JSON; - is the standard output")
     options = parser.parse_args()
+    # However it ends, what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     scale = SMOKE if options.smoke else FULL
     if options.rounds:
         scale = Scale(rounds=options.rounds, seconds=scale.seconds, effort=scale.effort)

@@ -16,9 +16,12 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.task import react
 from twisted.protocols import amp
+from zope.interface import implementer
 
 from benchmarks.clients import WARM, keep_in_flight, later
 from benchmarks.harness import Place, carry_out
@@ -28,6 +31,7 @@ reactor: Any = installed
 # --- servers ---------------------------------------------------------------------------------------------------------
 
 
+@implementer(IPushProducer)
 class Forward(ProcessProtocol):
     """A child's output to a client as stock Twisted does it, held back when the client is slow."""
 
@@ -35,10 +39,22 @@ class Forward(ProcessProtocol):
         self.client = client
 
     def connectionMade(self) -> None:
-        self.client.registerProducer(self.transport, True)
+        self.client.registerProducer(self, True)
 
     def outReceived(self, data: bytes) -> None:
         self.client.write(data)
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def stopProducing(self) -> None:
+        try:
+            self.transport.signalProcess("KILL")  # type: ignore[union-attr]
+        except ProcessExitedAlready:
+            pass
 
     def processEnded(self, reason: Any) -> None:
         self.client.unregisterProducer()
@@ -57,10 +73,6 @@ class Stock(Protocol):
         argv = data.rstrip(b"\n").split(b"\0")
         self.process = reactor.spawnProcess(Forward(self.transport), argv[0], argv)
         self.transport.write(b"\n")  # type: ignore[union-attr]
-
-    def connectionLost(self, reason: Any = None) -> None:
-        if self.process is not None and self.process.pid is not None:
-            self.process.signalProcess("KILL")
 
 
 WHOM: list[tuple[bytes, amp.Argument]] = [(b"process", amp.Unicode())]
