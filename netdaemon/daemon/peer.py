@@ -41,7 +41,7 @@ OUTPUT_TURN = 1 << 20
 REPLY_BACKLOG = 64 * 1024
 
 # What one connection may have of an unfinished message before it counts towards what all together may have.
-COUNTED = 64 * 1024
+COUNTED = 16 * 1024
 
 # Requests under way and attachments on one connection: far above what a panel uses, far below what would hurt.
 MAX_REQUESTS = 1024

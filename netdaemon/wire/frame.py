@@ -76,6 +76,10 @@ class FrameReader:
         start = self._start + 4
         have = len(self._buffer)
         if have < start:
+            if self._start == have and have:
+                # All has been given out: an idle connection keeps no memory of its busiest moment.
+                self._buffer.clear()
+                self._start = 0
             return None
         length = LENGTH.unpack_from(self._buffer, self._start)[0]
         if length < MESSAGE_HEAD or length > self.limit:
