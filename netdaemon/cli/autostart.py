@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def twistd() -> list[str]:
 def start(path: str, probe: Callable[[], T | None]) -> T:
     """Start a daemon that listens at *path*, in a session of its own, and wait until it answers.
 
-    Several at once are harmless: one daemon gets the socket, and all find that one.
+    Several at once are harmless: one of them starts it, and all find that one.
 
     :param probe: gives something when a daemon answers.
     :return: what *probe* gave.
@@ -45,40 +46,65 @@ def start(path: str, probe: Callable[[], T | None]) -> T:
     directory = os.path.dirname(path)
     log = os.path.join(directory, "netdaemon.log")
     try:
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
         defaults.make_directory(directory)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(path + ".start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Failure(
             f"no daemon can be started: {error.filename or directory}: {error.strerror}",
             f"name a place for its socket: --socket or {defaults.SOCKET_VARIABLE}",
             error=error,
         ) from error
-    began = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        answer = _wait_for_turn(lock, probe)
+        return _start(path, log, probe) if answer is None else answer
+    finally:
+        # The lock goes with it; the file stays, because unlinking it races.
+        os.close(lock)
+
+
+def _wait_for_turn(lock: int, probe: Callable[[], T | None]) -> T | None:
+    """Until it is ours to start a daemon, or one answers. Whoever is at it now lets go within its own time."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            return probe()
+        answer = probe()
+        if answer is not None:
+            return answer
+        time.sleep(PROBE_EVERY)
+
+
+def _start(path: str, log: str, probe: Callable[[], T | None]) -> T:
     arguments = [*twistd(), "--nodaemon", "--pidfile=", f"--logfile={log}", "netdaemon", f"--socket={path}"]
     try:
-        child = subprocess.Popen(
-            arguments,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-        )
+        with open(log, "ab", opener=_private) as file:
+            began = file.seek(0, os.SEEK_END)
+            child = subprocess.Popen(
+                arguments, cwd="/", stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
     except OSError as error:
-        raise Failure(f"{arguments[0]}: {error.strerror}", "is netdaemon installed whole?", error=error) from error
-    finally:
-        os.close(descriptor)
+        raise Failure(f"{error.filename}: {error.strerror}", "no daemon was started", error=error) from error
     answer = _wait_for(child, probe)
     if answer is None:
         code = child.poll()
-        how = f"ended with {code}" if code is not None else f"did not answer within {READY_WITHIN:g} s"
-        raise Failure(f"a daemon was started and {how}; the end of {log}:\n{_tail(log, began)}")
+        how = f"did not answer within {READY_WITHIN:g} s" if code is None else f"ended with {code}"
+        # If it is slow only, it is still welcome: the next ndtool will find it.
+        child.returncode = child.returncode or 0
+        raise Failure(
+            f"a daemon was started and {how}; its log is {log}", word="connect-failed", detail=_tail(log, began)
+        )
     if child.poll() is None:
         output.note(f"no daemon answered at {path}: started one (pid {child.pid}, log {log})")
         # It outlives us, and that is no mistake.
         child.returncode = 0
     return answer
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _wait_for(child: subprocess.Popen[bytes], probe: Callable[[], T | None]) -> T | None:
@@ -89,14 +115,14 @@ def _wait_for(child: subprocess.Popen[bytes], probe: Callable[[], T | None]) -> 
         if answer is not None:
             return answer
         if not ended and child.poll() is not None:
-            # Either it cannot run, or another one came first and is about to answer.
+            # Either it cannot run, or another one has the socket and is about to answer.
             ended = True
             deadline = min(deadline, time.monotonic() + AFTER_ITS_END)
         time.sleep(PROBE_EVERY)
     return probe()
 
 
-def _tail(log: str, began: int) -> str:
+def _tail(log: str, began: int) -> tuple[str, ...]:
     try:
         with open(log, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -104,4 +130,4 @@ def _tail(log: str, began: int) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()[-QUOTED_LINES:]
     except OSError:
         lines = []
-    return "\n".join("  " + output.visible(line) for line in lines) or "  (nothing)"
+    return tuple(lines)

@@ -37,10 +37,19 @@ class Failure(Exception):
     :param message: what was seen.
     :param hint: what to do about it.
     :param error: where it came from, for its code and number.
+    :param word: a code where *error* has none.
+    :param detail: more lines, such as the end of a log.
     """
 
     def __init__(
-        self, message: str, hint: str = "", *, code: int = FAILED, error: BaseException | None = None, word: str = ""
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        code: int = FAILED,
+        error: BaseException | None = None,
+        word: str = "",
+        detail: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -48,6 +57,7 @@ class Failure(Exception):
         self.exit_code = code
         self.error = error
         self.word = word
+        self.detail = detail
 
     @property
     def line(self) -> str:
@@ -70,6 +80,8 @@ class Failure(Exception):
                 told[name] = value
         if self.hint:
             told["hint"] = self.hint
+        if self.detail:
+            told["detail"] = list(self.detail)
         told["exit"] = self.exit_code
         return {"error": told}
 
@@ -78,7 +90,7 @@ class Failure(Exception):
         if as_json:
             output.complain(output.json_text(self.plain(), indent=None))
         else:
-            output.note(self.line)
+            output.note("\n  ".join((self.line, *map(output.visible, self.detail))))
         return self.exit_code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Any
 
 import click
@@ -108,7 +107,3 @@ def _usage(error: click.UsageError) -> Failure:
     message = error.format_message().rstrip(".")
     word = path.partition(" ")[2]
     return Failure(f"{word}: {message}" if word else message, f"see {path} --help", word="bad-usage")
-
-
-if __name__ == "__main__":
-    sys.exit(carry_out(sys.argv[1:]))
