@@ -11,22 +11,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 
-from tests.support import RunningDaemon, running_daemon
+from tests.support import Logged, RunningDaemon, running_daemon
 
 # Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
 TIME_LIMIT = 60.0
-
-
-class Logged(list[Failure]):
-    """The failures that were logged during a test; those left in it at the end fail the test."""
-
-    def flush(self, *kinds: type[BaseException]) -> list[Failure]:
-        """Take out those of these kinds, or all: they were expected."""
-        found = [one for one in self if not kinds or one.check(*kinds)]
-        self[:] = [one for one in self if one not in found]
-        return found
 
 
 _logged = Logged()

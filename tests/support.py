@@ -1,4 +1,4 @@
-"""A real daemon for tests: twistd in a process of its own, ended by its own pid."""
+"""What tests share: the failures that were logged, and a real daemon in a process of its own, ended by its pid."""
 
 from __future__ import annotations
 
@@ -13,12 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twisted.python.failure import Failure
+
 from netdaemon.wire.answers import Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Hello
 
 # Seconds for the start and the end of a daemon on a busy machine.
 PATIENCE = 30.0
+
+
+class Logged(list[Failure]):
+    """The failures that were logged during a test; those left in it at the end fail the test."""
+
+    def flush(self, *kinds: type[BaseException]) -> list[Failure]:
+        """Take out those of these kinds, or all: they were expected."""
+        found = [one for one in self if not kinds or one.check(*kinds)]
+        self[:] = [one for one in self if one not in found]
+        return found
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,9 @@ class ProcessTransport:
         if self._input is not None:
             self.stdin_lost()
         self._launcher.release(self._launched)
-        self._exit.close()
+        # Whoever was told may have had it removed meanwhile.
+        if self._exit.descriptor >= 0:
+            self._exit.close()
         self._maybe_ended()
 
     def _maybe_ended(self) -> None:
@@ -211,13 +213,16 @@ class ProcessTransport:
 
     def abandon(self) -> None:
         """Close everything and tell nobody: what becomes of the child is of no interest any more."""
+        settling = self._settled
         self._settled = self._ended = True
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        for stream in (*self._outputs.values(), self._input, self._exit):
-            if stream is not None and stream.descriptor >= 0:
+        for stream in (*self._outputs.values(), self._input):
+            if stream is not None:
                 stream.close()
+        if not settling:
+            self._exit.close()
         self._outputs.clear()
         self._input = None
 

@@ -51,7 +51,9 @@ from netdaemon.wire.commands import (
     Wait,
 )
 from netdaemon.wire.records import Fate, Reason, Scope, State, Until
+from tests.conftest import Logged
 from tests.daemon.support import output_of, status_of, world
+from tests.support import Logged
 
 
 def test_output_status_and_ends_come_in_order() -> None:
@@ -513,7 +515,7 @@ def test_strangers(uid: int) -> None:
         assert client.lost
 
 
-def test_a_responder_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_responder_that_fails(monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
     """The sender gets an internal error, and everything goes on."""
     from netdaemon.daemon.responders import RESPONDERS
 
@@ -524,6 +526,7 @@ def test_a_responder_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         client = w.client()
         monkeypatch.setitem(RESPONDERS, Info, broken)
         assert isinstance(w.ask(client, Info())[1], InternalError)
+        assert len(logged.flush(ZeroDivisionError)) == 1
         monkeypatch.undo()
         assert isinstance(w.ask(client, Info())[1], DaemonInfo)
 
