@@ -51,7 +51,6 @@ from netdaemon.wire.commands import (
     Wait,
 )
 from netdaemon.wire.records import Fate, Reason, Scope, State, Until
-from tests.conftest import Logged
 from tests.daemon.support import output_of, status_of, world
 from tests.support import Logged
 
