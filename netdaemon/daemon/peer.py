@@ -40,6 +40,9 @@ OUTPUT_TURN = 1 << 20
 # Replies that may wait for a client that sends requests and does not read; beyond it, its requests are not read.
 REPLY_BACKLOG = 64 * 1024
 
+# Replies that are joined into one send: few enough that the client works on them while the next are being made.
+REPLIES_JOINED = 8
+
 # What one connection may have of an unfinished message before it counts towards what all together may have.
 COUNTED = 16 * 1024
 
@@ -189,7 +192,7 @@ class Peer(TwistedProtocol):
                     break
                 answered = True
                 self._answer(*received)
-                if self._replies_size > REPLY_BACKLOG:
+                if len(self._replies) >= REPLIES_JOINED or self._replies_size > REPLY_BACKLOG:
                     self._flush()
                     self._replies, self._replies_size = [], 0
         except RemoteProtocolError as error:
