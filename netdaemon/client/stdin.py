@@ -67,7 +67,9 @@ class Stdin:
         self._to = to
         self._sole_writer = sole_writer and session.version > 1
         self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
-        self._room = max(session.window, self._limit) if self._sole_writer else 1
+        # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
+        self._most = max(session.window, self._limit) if self._sole_writer else 1
+        self._room = self._most
         self._queue: deque[bytes | memoryview] = deque()
         self._sent: deque[bytes] = deque()
         self._sent_size = 0
@@ -187,6 +189,8 @@ class Stdin:
         self._delay = BACKOFF_LEAST
         if accepted < length:
             self._go_back(piece[accepted:])
+        elif self._room < self._most:
+            self._room = min(2 * self._room, self._most)
         self._safe_now(accepted, reply.end)
         self._push()
 
@@ -203,6 +207,7 @@ class Stdin:
     def _go_back(self, *unsafe: bytes) -> None:
         """Put what was sent and not taken before what was not sent yet."""
         self._round += 1
+        self._room = min(self._limit, self._most)
         self._queue.extendleft(reversed((*unsafe, *self._sent)))
         self._sent.clear()
         self._sent_size = 0
