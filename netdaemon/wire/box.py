@@ -15,9 +15,18 @@ _VALUE = Struct(">I")
 END = b"\0\0"
 
 
+# The length before a value.
+value_length = _VALUE.pack
+
+
+def key_head(key: bytes) -> bytes:
+    """A key as it stands in a box; the value's length and the value follow it."""
+    return _KEY.pack(len(key)) + key
+
+
 def pair(key: bytes, value: bytes) -> bytes:
     """One key/value pair as it stands in a box."""
-    return _KEY.pack(len(key)) + key + _VALUE.pack(len(value)) + value
+    return key_head(key) + value_length(len(value)) + value
 
 
 def encode_box(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -134,15 +134,18 @@ def array(item: Field[T]) -> Field[tuple[T, ...]]:
 def word(choices: type[Enum]) -> Field[Any]:
     """One word of a fixed list, an Enum in Python."""
     allowed = ", ".join(str(choice.value) for choice in choices)
+    by_choice = {choice: str(choice.value).encode("ascii") for choice in choices}
+    by_word = {octets: choice for choice, octets in by_choice.items()}
 
     def encode(value: Enum) -> bytes:
-        return str(choices(value).value).encode("ascii")
+        octets = by_choice.get(value)
+        return by_choice[choices(value)] if octets is None else octets
 
     def decode(octets: bytes) -> Enum:
-        try:
-            return choices(octets.decode("utf-8"))
-        except ValueError:
-            raise ValueError(f"{octets!r} is none of: {allowed}") from None
+        choice = by_word.get(octets)
+        if choice is None:
+            raise ValueError(f"{octets!r} is none of: {allowed}")
+        return choice
 
     return Field("text", encode, decode)
 

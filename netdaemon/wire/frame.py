@@ -23,6 +23,9 @@ MAX_PACKET = 65536
 
 LENGTH = Struct(">I")
 
+# Below this a message is taken out fastest by two copies, above it by one through a view.
+SMALL = 1024
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -88,6 +91,8 @@ class FrameReader:
         if have < end:
             return None
         self._start = end
+        if length < SMALL:
+            return bytes(self._buffer[start:end])
         with memoryview(self._buffer) as view:
             return bytes(view[start:end])
 

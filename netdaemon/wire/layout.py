@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
-from netdaemon.wire.box import END, decode_box, pair
+from netdaemon.wire.box import END, decode_box, key_head, value_length
 
 T = TypeVar("T")
 
@@ -27,10 +28,15 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What a declaration comes to."""
+    """What a declaration comes to.
+
+    :ivar writers: for each slot what `encode` needs: name, key as it stands in a box, encoder.
+    :ivar readers: for each key what `decode` needs: name, decoder.
+    """
 
     slots: tuple[Slot, ...]
-    by_key: dict[bytes, Slot]
+    writers: tuple[tuple[str, bytes, Callable[[Any], bytes]], ...]
+    readers: dict[bytes, tuple[str, Callable[[bytes], Any]]]
     required: frozenset[bytes]
     payload: str | None
 
@@ -70,7 +76,8 @@ def layout(declaration: type[Any]) -> Layout:
         slots.append(Slot(declared.name, declared.name.rstrip("_").encode("ascii"), field, required))
     return Layout(
         tuple(slots),
-        {slot.key: slot for slot in slots},
+        tuple((slot.name, key_head(slot.key), slot.field.encode) for slot in slots),
+        {slot.key: (slot.name, slot.field.decode) for slot in slots},
         frozenset(slot.key for slot in slots if slot.required),
         payload,
     )
@@ -82,15 +89,14 @@ def encode(message: Any) -> bytes:
     :raises LocalProtocolError: a value is not of its field's type.
     """
     parts: list[bytes] = []
-    for slot in layout(type(message)).slots:  # type: ignore[arg-type]
-        value = getattr(message, slot.name)
-        if value is None:
-            continue
-        try:
-            octets = slot.field.encode(value)
-        except (TypeError, ValueError) as error:
-            raise LocalProtocolError(f"{type(message).__name__}.{slot.name}: {error}") from None
-        parts.append(pair(slot.key, octets))
+    for name, head, encode_value in layout(type(message)).writers:  # type: ignore[arg-type]
+        value = getattr(message, name)
+        if value is not None:
+            try:
+                octets = encode_value(value)
+            except (TypeError, ValueError) as error:
+                raise LocalProtocolError(f"{type(message).__name__}.{name}: {error}") from None
+            parts += head, value_length(len(octets)), octets
     parts.append(END)
     return b"".join(parts)
 
@@ -105,21 +111,20 @@ def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool)
     plan = layout(declaration)  # type: ignore[arg-type]  # typeshed: a class is hashable
     pairs, end = decode_box(octets, start)
     values: dict[str, Any] = {}
-    by_key = plan.by_key
+    readers = plan.readers
     for key, raw in pairs.items():
-        slot = by_key.get(key)
-        if slot is None:
-            if not strict:
-                continue
-            name = key.decode("ascii", "backslashreplace")
-            known = ", ".join(slot.key.decode() for slot in plan.slots) or "none"
-            raise BadRequest(f"{declaration.__name__} has no field {name!r}; it has: {known}", field=name)
+        reader = readers.get(key)
+        if reader is None:
+            if strict:
+                raise _unknown(declaration, plan, key)
+            continue
         try:
-            values[slot.name] = slot.field.decode(raw)
+            values[reader[0]] = reader[1](raw)
         except BadRequest as error:
             raise BadRequest(f"{key.decode()}: {error}", field=key.decode()) from None
         except ValueError as error:
-            raise BadRequest(f"{key.decode()} is not of type {slot.field.name}: {error}", field=key.decode()) from None
+            type_name = next(slot.field.name for slot in plan.slots if slot.key == key)
+            raise BadRequest(f"{key.decode()} is not of type {type_name}: {error}", field=key.decode()) from None
     if plan.payload is not None:
         values[plan.payload] = octets[end:]
     elif end != len(octets):
@@ -128,6 +133,12 @@ def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool)
         missing = sorted(key.decode() for key in plan.required - pairs.keys())
         raise BadRequest(f"{declaration.__name__} needs the field {missing[0]!r}", field=missing[0])
     return declaration(**values)
+
+
+def _unknown(declaration: type[Any], plan: Layout, key: bytes) -> BadRequest:
+    name = key.decode("ascii", "backslashreplace")
+    known = ", ".join(slot.key.decode() for slot in plan.slots) or "none"
+    return BadRequest(f"{declaration.__name__} has no field {name!r}; it has: {known}", field=name)
 
 
 def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
