@@ -10,6 +10,7 @@ from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
+from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
 from netdaemon.defaults import socket_path
@@ -88,4 +89,9 @@ def makeService(options: Options) -> IService:
         keep=options["keep"],
         grace=options["grace"],
     )
-    return DaemonService(reactor, LocalLauncher(reactor), settings, bound=bound, on_shutdown=core.stop)
+    try:
+        return DaemonService(reactor, LocalLauncher(reactor), settings, bound=bound, on_shutdown=core.stop)
+    except StateUnusable as error:
+        for one in bound:
+            one.remove()
+        raise usage.UsageError(f"--state: {error}") from error

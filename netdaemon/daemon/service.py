@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import time
@@ -16,6 +15,7 @@ from twisted.logger import Logger
 
 import netdaemon
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.files import open_files
 from netdaemon.daemon.peer import Peer
 from netdaemon.daemon.policy import OwnerPolicy, Principal
 from netdaemon.daemon.responders import RESPONDERS
@@ -46,6 +46,8 @@ class DaemonService(Service):
     """One daemon.
 
     :param reactor: `IReactorTime`, `IReactorFDSet`.
+    Making one opens its state directory; raises `netdaemon.daemon.files.StateUnusable` if that cannot be had.
+
     :param bound: the sockets to listen on; owned from here on.
     :param on_shutdown: called when a client asked for the end; stops the reactor, or whatever stops this service.
     """
@@ -62,7 +64,8 @@ class DaemonService(Service):
     ) -> None:
         self.reactor = reactor
         self.settings = settings
-        self.table = ProcessTable(reactor, launcher, settings)
+        self._files = open_files(settings.state)
+        self.table = ProcessTable(reactor, launcher, settings, self._files)
         self.table.on_removed = self._removed
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
@@ -82,7 +85,6 @@ class DaemonService(Service):
     def startService(self) -> None:
         """Listen."""
         super().startService()
-        _prepare_state(self.settings.state)
         for bound in self._bound:
             listener = Listener(bound.socket, self.build, self.reactor)
             listener.begin()
@@ -110,6 +112,7 @@ class DaemonService(Service):
         await self.table.stop_all()
         await self._farewell()
         self.table.close()
+        self._files.close()
         for bound in self._bound:
             bound.remove()
         _log.info("stopped")
@@ -202,17 +205,6 @@ class DaemonService(Service):
                 self.table.remove(process)
             except Refusal:
                 _log.failure("process {id} could not be removed", id=process.id)
-
-
-def _prepare_state(state: str | None) -> None:
-    """Make the state directory; remove spools that a dead daemon has left."""
-    if state is None:
-        return
-    spools = os.path.join(state, "spool")
-    os.makedirs(spools, mode=0o700, exist_ok=True)
-    for name in os.listdir(spools):
-        if name.endswith((".out", ".in")):
-            os.unlink(os.path.join(spools, name))
 
 
 def _later(reactor: Any, seconds: float) -> Deferred[None]:

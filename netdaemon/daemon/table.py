@@ -12,11 +12,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from netdaemon.daemon.files import Files
 from netdaemon.daemon.settings import Settings
 from netdaemon.errors import LaunchFailed, LimitReached, NameTaken, NoSuchProcess, NotRunning, Refusal, ShuttingDown
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.launch import Launched, LaunchError, Spec
-from netdaemon.process.launcher import memory_file
 from netdaemon.process.record import Identity, Process
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
@@ -44,10 +44,11 @@ class ProcessTable:
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     """
 
-    def __init__(self, reactor: Any, launcher: ILauncher, settings: Settings) -> None:
+    def __init__(self, reactor: Any, launcher: ILauncher, settings: Settings, files: Files) -> None:
         self._reactor = reactor
         self._launcher = launcher
         self._settings = settings
+        self._files = files
         self._processes: dict[str, Process] = {}
         self._names: dict[str, Process] = {}
         self._exited: OrderedDict[str, Process] = OrderedDict()
@@ -117,23 +118,17 @@ class ProcessTable:
             owner=owner,
         )
         try:
-            spool = Spool(self._file(id, "out"), request.keep or self._settings.keep)
+            spool = Spool(self._files.create(f"{id}.out"), request.keep or self._settings.keep)
         except OSError as error:
             raise LaunchFailed(
                 f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
             ) from error
-        process = Process(identity, spool, Stdin(lambda: self._file(id, "in"), WINDOW), self._reactor)
+        process = Process(identity, spool, Stdin(lambda: self._files.create(f"{id}.in"), WINDOW), self._reactor)
         process.on_exited = self._has_exited
         self._processes[id] = process
         if request.name is not None:
             self._names[request.name] = process
         return process
-
-    def _file(self, id: str, suffix: str) -> int:
-        if self._settings.state is None:
-            return memory_file(f"netdaemon {id} {suffix}")
-        path = os.path.join(self._settings.state, "spool", f"{id}.{suffix}")
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _launched(self, launched: Launched, process: Process) -> Process:
         process.run(self._launcher, launched)
@@ -201,12 +196,7 @@ class ProcessTable:
             self._names.pop(process.identity.name, None)
         self.on_removed(process)
         process.forget()
-        if self._settings.state is not None:
-            for suffix in ("out", "in"):
-                try:
-                    os.unlink(os.path.join(self._settings.state, "spool", f"{process.id}.{suffix}"))
-                except OSError:
-                    pass
+        self._files.remove(f"{process.id}.out", f"{process.id}.in")
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -72,8 +71,3 @@ class LocalLauncher:
 
     def release(self, launched: Launched) -> None:
         launch.release(launched)
-
-
-def memory_file(name: str) -> int:
-    """An empty file that nobody else can see."""
-    return os.memfd_create(name, os.MFD_CLOEXEC)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from netdaemon.keeper.launch import ExitStatus, LaunchError
-from netdaemon.process.launcher import LocalLauncher, memory_file
+from netdaemon.process.launcher import LocalLauncher
 from netdaemon.process.record import TRANSITIONS, Identity, Process
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
@@ -41,7 +41,7 @@ def test_only_what_may_follow_follows(state: State, following: State) -> None:
 def make(reactor: MemoryReactor, *argv: str, pty: Pty | None = None, keep: int = KEEP) -> Process:
     """A process that has not been launched."""
     identity = Identity(id="p", argv=argv or ("true",), pty=pty, merge=pty is not None)
-    return Process(identity, Spool(memory_file("out"), keep), Stdin(lambda: memory_file("in"), WINDOW), reactor)
+    return Process(identity, Spool(os.memfd_create("out"), keep), Stdin(lambda: os.memfd_create("in"), WINDOW), reactor)
 
 
 class Running:

@@ -1,0 +1,76 @@
+"""Where the spools of processes are: in memory, or in a state directory that one daemon owns; knows no processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from netdaemon.errors import NetdaemonError
+
+
+class StateUnusable(NetdaemonError):
+    """The state directory cannot be had; the message says why and what would help."""
+
+
+class MemoryFiles:
+    """Files that nobody else can see, and that end with the daemon."""
+
+    def create(self, name: str) -> int:
+        """An empty file, as a descriptor."""
+        return os.memfd_create(f"netdaemon {name}", os.MFD_CLOEXEC)
+
+    def remove(self, *names: str) -> None:
+        """Nothing is left of them once their descriptors are closed."""
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class DirectoryFiles:
+    """Files in the folder ``spool`` of a state directory.
+
+    :raises StateUnusable: another daemon has it, or it cannot be written.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._folder = os.path.join(directory, "spool")
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            self._lock = os.open(
+                os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+        except OSError as error:
+            raise StateUnusable(f"{error.filename}: {os.strerror(error.errno or 0)}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StateUnusable(f"{directory}: another netdaemon uses it; give each its own") from None
+        # What a daemon that died has left belongs to processes that nobody knows any more.
+        for name in os.listdir(self._folder):
+            os.unlink(os.path.join(self._folder, name))
+
+    def create(self, name: str) -> int:
+        """An empty file, as a descriptor."""
+        path = os.path.join(self._folder, name)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def remove(self, *names: str) -> None:
+        """Unlink those of them that exist."""
+        for name in names:
+            try:
+                os.unlink(os.path.join(self._folder, name))
+            except FileNotFoundError:
+                pass
+
+    def close(self) -> None:
+        """Let another daemon have the directory."""
+        os.close(self._lock)
+
+
+Files = MemoryFiles | DirectoryFiles
+
+
+def open_files(state: str | None) -> Files:
+    """The files of a daemon with this state directory, or with none."""
+    return MemoryFiles() if state is None else DirectoryFiles(state)

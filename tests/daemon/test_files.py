@@ -1,0 +1,65 @@
+"""The state directory: one daemon's, without leftovers, private."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from netdaemon.daemon.files import DirectoryFiles, StateUnusable, open_files
+from netdaemon.wire.answers import Started
+from netdaemon.wire.commands import Data, Remove, Start
+from tests.daemon.support import output_of, world
+
+
+def test_one_daemon_each(tmp_path: Path) -> None:
+    """The second one is told, and takes nothing away."""
+    first = DirectoryFiles(str(tmp_path / "state"))
+    os.close(first.create("a.out"))
+    with pytest.raises(StateUnusable, match="another"):
+        DirectoryFiles(str(tmp_path / "state"))
+    assert os.listdir(tmp_path / "state" / "spool") == ["a.out"]
+    first.close()
+    second = DirectoryFiles(str(tmp_path / "state"))
+    assert os.listdir(tmp_path / "state" / "spool") == []
+    second.close()
+
+
+def test_private(tmp_path: Path) -> None:
+    """Nobody else reads what a process says."""
+    files = DirectoryFiles(str(tmp_path / "state"))
+    os.close(files.create("a.out"))
+    folder = tmp_path / "state" / "spool"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "a.out").stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        files.create("a.out")
+    files.remove("a.out", "never")
+    files.close()
+
+
+def test_a_place_that_cannot_be_had(tmp_path: Path) -> None:
+    """Said with the path."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateUnusable, match="file"):
+        open_files(str(tmp_path / "file" / "state"))
+
+
+def test_processes_leave_no_files(tmp_path: Path) -> None:
+    """Output and input are there while the process is listed, and gone with it."""
+    folder = tmp_path / "state" / "spool"
+    with world(state=str(tmp_path / "state")) as w:
+        client = w.client()
+        id, name, child = w.start(client)
+        w.ask(client, Data(to=id, payload=b"in"))
+        child.write(b"out")
+        w.daemon.settle()
+        assert output_of(client, id) == b"out"
+        assert sorted(os.listdir(folder)) == [f"{name}.in", f"{name}.out"]
+        child.exit(0)
+        w.daemon.settle()
+        w.ask(client, Remove(process=name))
+        assert os.listdir(folder) == []
+        assert isinstance(w.ask(client, Start(argv=("x",)))[1], Started)
+        assert len(os.listdir(folder)) == 1
+    assert os.listdir(folder) == []
