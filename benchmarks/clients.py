@@ -8,21 +8,20 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import react
 
 from benchmarks.harness import carry_out
-from netdaemon import blocking
+from netdaemon import Client, RemoteProcess, blocking, connect
+from netdaemon.client.output import Listener
 from netdaemon.errors import Refusal
-from netdaemon.sockets.connector import connect
-from netdaemon.wire.answers import Attached, Message, Output, Status
+from netdaemon.wire.answers import Output, Status
 from netdaemon.wire.client import ClientConnection
-from netdaemon.wire.commands import Attach, Data, Hello, Inspect, Kill, List, Request, Start
-from netdaemon.wire.records import Scope
+from netdaemon.wire.commands import Attach, Hello, Kill, List, Request, Start
+from netdaemon.wire.records import ProcessRecord, Scope
 
 # What the sink reads at a time; more would not stay in the processor's cache.
 RECEIVE = 256 * 1024
@@ -30,55 +29,15 @@ RECEIVE = 256 * 1024
 # Seconds of a flow that are not counted: pipes grow and caches fill.
 WARM = 0.25
 
-Answer = Message | Refusal
+Work = Callable[[Any, Client], Coroutine[Any, Any, dict[str, float]]]
 
 
-class Wire(Protocol):
-    """The wire's client side on a Twisted transport, and a Deferred for each request: the least that a client does."""
-
-    def __init__(self) -> None:
-        self.connection = ClientConnection()
-        self.pending: dict[int, Deferred[Any]] = {}
-        self.on_event: Callable[[int, Message], None] = lambda id, message: None
-        self.greeted: Deferred[Any] = Deferred()
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(self.connection.hello(Hello(client="benchmarks")))
-
-    def request(self, message: Request) -> Deferred[Any]:
-        assert self.transport is not None
-        id, octets = self.connection.request(message)
-        done: Deferred[Any] = Deferred()
-        self.pending[id] = done
-        self.transport.write(octets)
-        return done
-
-    def dataReceived(self, data: bytes) -> None:
-        self.connection.receive(data)
-        while (received := self.connection.next_message()) is not None:
-            id, message = received
-            done = self.pending.pop(id, None)
-            if done is not None:
-                if isinstance(message, Refusal):
-                    done.errback(message)
-                else:
-                    done.callback(message)
-            elif not self.greeted.called:
-                self.greeted.callback(message)
-            else:
-                assert not isinstance(message, Refusal)
-                self.on_event(id, message)
-
-
-def measured(path: str, work: Callable[[Any, Wire], Any]) -> dict[str, float]:
-    """What *work* returns, given the reactor and a connection."""
+def measured(path: str, work: Work) -> dict[str, float]:
+    """What *work* returns, given the reactor and a client."""
     result: dict[str, float] = {}
 
     async def main(reactor: Any) -> None:
-        client = await connect(reactor, path, Wire())
-        await client.greeted
-        result.update(await work(reactor, client))
+        result.update(await work(reactor, await connect(reactor, f"unix:{path}")))
 
     try:
         react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
@@ -97,24 +56,32 @@ def later(reactor: Any, seconds: float) -> Deferred[None]:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
+class Counter(Listener):
+    """Counts what comes, and says when as much has come as was waited for, or the process has exited."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.wanted = -1
+        self.come: Deferred[None] = Deferred()
+
+    def on_output(self, channel: int, data: bytes, offset: int, time: int) -> None:
+        self.count += len(data)
+        if self.count == self.wanted:
+            self.come.callback(None)
+
+
 def follow(path: str, argv: list[str], seconds: float) -> dict[str, float]:
-    """Bytes per second of a child that writes for ever, to a Twisted client that gets each piece as a message."""
+    """Bytes per second of a child that writes for ever, to a listener of the Deferred client."""
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
-        count = 0
-
-        def event(id: int, message: Message) -> None:
-            nonlocal count
-            if isinstance(message, Output):
-                count += len(message.payload)
-
-        client.on_event = event
-        attached = await client.request(Start(argv=tuple(argv), attach=True, hold=-1))
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        counter = Counter()
+        process = await client.start(argv, hold=-1)
+        process.listen(counter)
         await later(reactor, WARM)
-        before, begun = count, time.monotonic()
+        before, begun = counter.count, time.monotonic()
         await later(reactor, seconds)
-        rate = (count - before) / (time.monotonic() - begun)
-        await client.request(Kill(process=attached.process.id, signal=9))
+        rate = (counter.count - before) / (time.monotonic() - begun)
+        await process.kill("KILL")
         return {"rate": rate}
 
     return measured(path, work)
@@ -202,24 +169,15 @@ def drain(path: str, argv: list[str], seconds: float, clients: int = 1) -> dict[
 def lines(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
     """Lines per second of a child that writes *count* and ends, *size* bytes in all, until its end is known."""
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
-        ended: Deferred[None] = Deferred()
-        received = 0
-
-        def event(id: int, message: Message) -> None:
-            nonlocal received
-            if isinstance(message, Output):
-                received += len(message.payload)
-            elif isinstance(message, Status):
-                ended.callback(None)
-
-        client.on_event = event
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        counter = Counter()
         begun = time.monotonic()
-        await client.request(Start(argv=tuple(argv), attach=True, hold=-1))
-        await ended
+        process = await client.start(argv, hold=-1)
+        process.listen(counter)
+        await process.when_exited()
         elapsed = time.monotonic() - begun
-        if received != size:
-            raise ValueError(f"{received} bytes came of {size}")
+        if counter.count != size:
+            raise ValueError(f"{counter.count} bytes came of {size}")
         return {"rate": count / elapsed}
 
     return measured(path, work)
@@ -229,7 +187,31 @@ def lines(path: str, argv: list[str], count: int, size: int) -> dict[str, float]
 
 
 def feed(path: str, argv: list[str], seconds: float) -> dict[str, float]:
-    """Bytes per second that a child takes from its stdin, written by the blocking client."""
+    """Bytes per second that a child takes from its stdin, written by the Deferred client."""
+    block = bytes(1 << 20)
+
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        process = await client.start(argv)
+        begin = time.monotonic() + WARM
+        now = before = 0.0
+        written = process.write(block)
+        while now < begin + seconds:
+            following = process.write(block)
+            safe = await written
+            written = following
+            now = time.monotonic()
+            if now < begin:
+                before, started = safe, now
+        rate = (safe - before) / (now - started)
+        await process.kill("KILL")
+        written.addErrback(lambda _: None)
+        return {"rate": rate}
+
+    return measured(path, work)
+
+
+def feed_blocking(path: str, argv: list[str], seconds: float) -> dict[str, float]:
+    """The same by the blocking client."""
     block = bytes(1 << 20)
     with blocking.connect(path) as client, client.start(argv) as process:
         begin = time.monotonic() + WARM
@@ -248,30 +230,20 @@ def feed(path: str, argv: list[str], seconds: float) -> dict[str, float]:
 def echo(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
     """Microseconds from a small write until a child has sent it back."""
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
-        waiting: Deferred[None] = Deferred()
-        missing = 0
-
-        def event(id: int, message: Message) -> None:
-            nonlocal missing
-            if isinstance(message, Output):
-                missing -= len(message.payload)
-                if not missing:
-                    waiting.callback(None)
-
-        client.on_event = event
-        attached: Attached = await client.request(Start(argv=tuple(argv), attach=True, hold=-1))
-        id = next(iter(client.connection._attachments))
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        counter = Counter()
+        process = await client.start(argv, hold=-1)
+        process.listen(counter)
         times = []
         payload = b"x" * size
         for _ in range(count):
-            waiting, missing = Deferred(), size
+            counter.come, counter.wanted = Deferred(), counter.count + size
             begun = time.perf_counter()
-            taken = client.request(Data(to=id, payload=payload))
-            await waiting
+            taken = process.write(payload)
+            await counter.come
             times.append(time.perf_counter() - begun)
             await taken
-        await client.request(Kill(process=attached.process.id, signal=9))
+        await process.kill("KILL")
         return {"microseconds": statistics.median(times) * 1e6}
 
     return measured(path, work)
@@ -282,14 +254,13 @@ def echo(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
 
 def requests(path: str, kind: str, process: str, in_flight: int, count: int) -> dict[str, float]:
     """Requests per second on one connection, *in_flight* of them at any time."""
-    makers: dict[str, Callable[[], Request]] = {
-        "kill": lambda: Kill(process=process, signal=0, scope=Scope.PROCESS),
-        "inspect": lambda: Inspect(process=process),
-    }
-    request = makers[kind]
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
-        return await keep_in_flight(lambda: client.request(request()), in_flight, count)
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        calls: dict[str, Callable[[], Deferred[Any]]] = {
+            "kill": lambda: client.kill(process, 0, scope=Scope.PROCESS),
+            "inspect": lambda: client.inspect(process),
+        }
+        return await keep_in_flight(calls[kind], in_flight, count)
 
     return measured(path, work)
 
@@ -319,11 +290,11 @@ async def keep_in_flight(call: Callable[[], Deferred[Any]], in_flight: int, coun
 def latency(path: str, process: str, count: int) -> dict[str, float]:
     """Microseconds of one request after another: the median and the 99th of a hundred."""
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
         times = []
         for _ in range(count):
             begun = time.perf_counter()
-            await client.request(Kill(process=process, signal=0, scope=Scope.PROCESS))
+            await client.kill(process, 0, scope=Scope.PROCESS)
             times.append(time.perf_counter() - begun)
         times.sort()
         return {"median": times[count // 2] * 1e6, "p99": times[int(count * 0.99)] * 1e6}
@@ -335,28 +306,16 @@ def latency(path: str, process: str, count: int) -> dict[str, float]:
 
 
 def spawn(path: str, argv: list[str], in_flight: int, count: int) -> dict[str, float]:
-    """Starts per second, each from START until its STATUS has come, *in_flight* at any time."""
+    """Starts per second, each from `start` until its exit is known, *in_flight* at any time."""
 
-    async def work(reactor: Any, client: Wire) -> dict[str, float]:
-        waiting: dict[int, Deferred[None]] = {}
-
-        def event(id: int, message: Message) -> None:
-            if isinstance(message, Status):
-                waiting.pop(id).callback(None)
-
-        client.on_event = event
-        request = Start(argv=tuple(argv), attach=True)
-
-        def start() -> Deferred[Any]:
-            exited: Deferred[None] = Deferred()
-            # The attachment has the id that the request gets.
-            client.request(request).addErrback(exited.errback)
-            waiting[client.connection._last_id] = exited
-            return exited
-
-        return await keep_in_flight(start, in_flight, count)
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        return await keep_in_flight(lambda: client.start(argv).addCallback(_exited), in_flight, count)
 
     return measured(path, work)
+
+
+def _exited(process: RemoteProcess) -> Deferred[ProcessRecord]:
+    return process.when_exited()
 
 
 # --- crowds ----------------------------------------------------------------------------------------------------------
@@ -391,6 +350,7 @@ TASKS: dict[str, Callable[..., dict[str, float]]] = {
     "drain": drain,
     "lines": lines,
     "feed": feed,
+    "feed_blocking": feed_blocking,
     "echo": echo,
     "requests": requests,
     "latency": latency,

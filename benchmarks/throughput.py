@@ -12,7 +12,7 @@ PING = 64
 
 LIMIT = "pipe's limit"
 STOCK = "stock Twisted"
-ONE = "one Twisted client"
+ONE = "one client (Deferred)"
 
 
 def throughput(place: Place, scale: Scale) -> list[Table]:
@@ -32,9 +32,9 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
     def follow_stock() -> float:
         return place.work("peers", "stock_follow", path=stock, argv=writer, seconds=seconds)["rate"] / 1e9
 
-    def feed() -> float:
+    def feed(task: str) -> float:
         reader = [*place.program, "read"]
-        return place.work("clients", "feed", path=path, argv=reader, seconds=seconds)["rate"] / 1e9
+        return place.work("clients", task, path=path, argv=reader, seconds=seconds)["rate"] / 1e9
 
     flow = Table(
         "one child writing 64 KiB blocks",
@@ -43,10 +43,11 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             Case(LIMIT, limit),
             Case(STOCK, follow_stock),
             Case(ONE, lambda: follow("follow")),
-            Case("one blocking client", lambda: follow("follow_blocking")),
+            Case("one client (blocking)", lambda: follow("follow_blocking")),
             Case("one sink", lambda: follow("drain")),
             Case("10 sinks, in total", lambda: follow("drain", clients=10)),
-            Case("client to stdin", feed),
+            Case("to stdin (Deferred)", lambda: feed("feed")),
+            Case("to stdin (blocking)", lambda: feed("feed_blocking")),
         ],
         references=(LIMIT, STOCK),
         targets=(
@@ -54,7 +55,7 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             Target("one client, times stock", ONE, STOCK, least=3),
             Target("a sink, of the pipe's limit", "one sink", LIMIT),
             Target("10 sinks, times one", "10 sinks, in total", "one sink"),
-            Target("to stdin, of the pipe's limit", "client to stdin", LIMIT),
+            Target("to stdin, of the pipe's limit", "to stdin (Deferred)", LIMIT),
         ),
     )
     flow.measure(scale)
