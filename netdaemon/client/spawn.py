@@ -143,7 +143,8 @@ class SpawnedProcess:
         self._wanted = frozenset({Channel.STDOUT}) if terminal else wanted
         # The descriptors whose end has not been told.
         self._open = set(self._wanted)
-        self._stdin_closing = False
+        # Those that are being closed here; stdin once its producer is done.
+        self._closing: set[int] = set()
         self._stdin_closed = False
         self._reason: Failure | None = None
         self._ended = False
@@ -201,7 +202,7 @@ class SpawnedProcess:
 
     def output_came(self, channel: int, data: bytes, offset: int, time: int) -> None:
         """The process has written something."""
-        if channel in self._open:
+        if channel in self._open and channel not in self._closing:
             self._tell("childDataReceived", channel, data)
 
     def channel_lost(self, channel: int) -> None:
@@ -332,7 +333,7 @@ class SpawnedProcess:
     def unregisterProducer(self) -> None:
         """The producer is done."""
         self._producer = None
-        if self._stdin_closing:
+        if Channel.STDIN in self._closing:
             self._close_stdin()
 
     def _stop_producer(self) -> None:
@@ -359,13 +360,12 @@ class SpawnedProcess:
 
     def closeChildFD(self, descriptor: int) -> None:
         """Close our end of one descriptor. Of a terminal, nothing can be closed by itself."""
-        if self._terminal or descriptor not in self._open:
+        if self._terminal or descriptor not in self._open or descriptor in self._closing:
             return
+        self._closing.add(descriptor)
         if descriptor == Channel.STDIN:
-            if not self._stdin_closing:
-                self._stdin_closing = True
-                if self._producer is None:
-                    self._close_stdin()
+            if self._producer is None:
+                self._close_stdin()
             return
         self._do(lambda process: process.close_output(descriptor))
         # As a pipe's end does, which is told of its closing at the next turn.
