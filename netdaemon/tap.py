@@ -29,13 +29,6 @@ def _count(least: int) -> Any:
     return coerce
 
 
-def _mode(text: str) -> int:
-    value = int(text, 8)
-    if value & ~0o666:
-        raise ValueError(f"{text} is not within 0666")
-    return value
-
-
 class Options(usage.Options):
     """Start, watch, feed and signal long-lived programs for clients on a UNIX socket."""
 
@@ -44,7 +37,7 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012  # usage.Options reads it from the class
         ["socket", "s", None, "The socket for clients; the user's runtime directory unless said."],
         ["seqpacket", None, None, "A SOCK_SEQPACKET socket for clients of protocol version 1, besides."],
-        ["mode", "m", DEFAULT_MODE, "The sockets' file mode, in octal.", _mode],
+        ["mode", "m", f"{DEFAULT_MODE:04o}", "The sockets' file mode, in octal."],
         ["state", None, None, "A directory for the output of processes; in memory unless said."],
         ["clients", None, None, "How many may be connected; what the descriptor limit allows unless said.", _count(1)],
         ["processes", None, None, "How many may run; what the descriptor limit allows unless said.", _count(1)],
@@ -60,6 +53,15 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         if self["keep"] > KEEP_MAX:
             raise usage.UsageError(f"--keep is {self['keep']}, and at most {KEEP_MAX} is allowed")
+        try:
+            mode = int(self["mode"], 8)
+        except ValueError:
+            mode = -1
+        if mode & ~0o666:
+            raise usage.UsageError(f"--mode is {self['mode']}, and it is an octal number within 0666")
+        self["mode"] = mode
+        if self["grace"] < 0:
+            raise usage.UsageError(f"--grace is {self['grace']:g}, and it is a number of seconds")
         if self["socket"] is None and self["seqpacket"] is None:
             self["socket"] = socket_path()
         for name in ("socket", "seqpacket", "state"):
@@ -68,19 +70,9 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """The service; the sockets are bound already, so that a daemon that cannot have them does not start at all."""
+    """The service; its sockets and its state directory are had already, or the program ends here with a word on why."""
     from twisted.internet import reactor
 
-    bound: list[Bound] = []
-    try:
-        for name, kind in (("socket", socket.SOCK_STREAM), ("seqpacket", socket.SOCK_SEQPACKET)):
-            if options[name] is not None:
-                bound.append(bind(options[name], kind, options["mode"]))
-    except CannotBind as error:
-        for one in bound:
-            one.remove()
-        raise usage.UsageError(str(error)) from error
-    core = IReactorCore(reactor)
     settings = Settings(
         state=options["state"],
         clients=options["clients"],
@@ -89,9 +81,14 @@ def makeService(options: Options) -> IService:
         keep=options["keep"],
         grace=options["grace"],
     )
+    bound: list[Bound] = []
     try:
-        return DaemonService(reactor, LocalLauncher(reactor), settings, bound=bound, on_shutdown=core.stop)
-    except StateUnusable as error:
+        for name, kind in (("socket", socket.SOCK_STREAM), ("seqpacket", socket.SOCK_SEQPACKET)):
+            if options[name] is not None:
+                bound.append(bind(options[name], kind, options["mode"]))
+        stop = IReactorCore(reactor).stop
+        return DaemonService(reactor, LocalLauncher(reactor), settings, bound=bound, on_shutdown=stop)
+    except (CannotBind, StateUnusable) as error:
         for one in bound:
             one.remove()
-        raise usage.UsageError(f"--state: {error}") from error
+        raise SystemExit(f"netdaemon: {error}") from error
