@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
 from tests.support import Logged, RunningDaemon, running_daemon
@@ -35,6 +36,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     globalLogPublisher.removeObserver(_observe)
 
 
+async def _and_a_turn(core: Any, test: Coroutine[Any, Any, None]) -> None:
+    """The test, and one turn of the loop: what is closed is told so then."""
+    try:
+        await test
+    finally:
+        await deferLater(core, 0)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Give an asynchronous test its time limit; call any other as it is, without a reactor around it."""
@@ -48,7 +57,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     def timed(**arguments: Any) -> Deferred[None]:
         from twisted.internet import reactor
 
-        return Deferred.fromCoroutine(test(**arguments)).addTimeout(TIME_LIMIT, reactor)  # type: ignore[arg-type]
+        core: Any = reactor
+        return Deferred.fromCoroutine(_and_a_turn(core, test(**arguments))).addTimeout(TIME_LIMIT, core)
 
     pyfuncitem.obj = timed
     return None
@@ -75,7 +85,7 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     calls = [call for call in core.getDelayedCalls() if call.active()]
     for call in calls:
         call.cancel()
-    left = {*core.getReaders(), *core.getWriters()} - watched
+    left = {*core.getReaders(), *core.getWriters()} - watched - core._internalReaders
     for one in left:
         core.removeReader(one)
         core.removeWriter(one)

@@ -259,10 +259,10 @@ class SpawnedProcess:
         self._ended = True
         self.pid = None
         self._stop_producer()
-        self._tell("processEnded", self._reason)
         if self.process is not None and not self._reason.check(ProcessLost):
-            # What is left in the daemon is of interest to nobody. END comes by this, too.
+            # Before the protocol is told, so that whoever asks then finds nothing of it left. END comes by this, too.
             self._end_quietly(self._client.remove(self.process))
+        self._tell("processEnded", self._reason)
 
     def _end_quietly(self, deferred: Deferred[Any]) -> None:
         """It makes no difference any more whether this succeeds."""
