@@ -88,7 +88,7 @@ class RemoteProcess:
             if not event.payload:
                 self.closed.add(event.channel)
                 if event.channel == Channel.STDIN:
-                    self.stdin.fail(StdinClosed(f"process {self.id} reads no more input", process=self.id))
+                    self.stdin.fail(StdinClosed(f"the standard input of process {self.id} is closed", process=self.id))
             else:
                 self.stdin.nudge()
         elif isinstance(event, Status):

@@ -39,7 +39,7 @@ def send(
     The exit code is 0 only if the daemon has all of it safe; what the process does with it is its own affair. If it
     does not read, this waits.
     """
-    from netdaemon.errors import TimedOut
+    from netdaemon.errors import AlreadyExited, TimedOut
 
     reach = reach_of(context)
     data: bytes | None = None
@@ -50,6 +50,8 @@ def send(
         data = b""
     with reach.connect() as client:
         target = with_process(client, process, lambda one: client.attach(one, from_=-1, hold=0))
+        if target.record.exited is not None:
+            raise AlreadyExited(f"process {process} has exited", process=target.id)
         # Its output is of no interest here.
         target.flow(True)
         try:

@@ -75,7 +75,7 @@ for command in (
 def carry_out(arguments: list[str]) -> int:
     """Carry out a command line; the exit code.
 
-    :raises BrokenPipeError: nobody reads what is printed.
+    :raises NobodyReads: of what is printed.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # An interrupt ends us as it ends any program; whoever has something to put right catches it.
@@ -91,8 +91,6 @@ def carry_out(arguments: list[str]) -> int:
         return _usage(error).tell(as_json=as_json)
     except click.ClickException as error:
         return Failure(error.format_message(), word="bad-usage").tell(as_json=as_json)
-    except BrokenPipeError:
-        raise
     except (Failure, NetdaemonError, OSError) as error:
         return explain(error).tell(as_json=reach.json)
 

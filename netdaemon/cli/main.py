@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from netdaemon.cli import output, quick
+
 # Set by the shell when it asks for completions.
 COMPLETE_VARIABLE = "_NDTOOL_COMPLETE"
 
@@ -16,26 +18,27 @@ def run() -> None:
 
 def main(arguments: list[str]) -> int:
     """Carry out a command line; the exit code. May end by a signal instead, as the process that it stands for did."""
+    _fill_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # A locale that cannot say it is no reason not to say the rest.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        _fill_descriptors()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                # A locale that cannot say it is no reason not to say the rest.
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        if COMPLETE_VARIABLE not in os.environ:
-            from netdaemon.cli import quick
-
-            if quick.run(arguments):
-                return 0
+        if COMPLETE_VARIABLE not in os.environ and quick.run(arguments):
+            return 0
         from netdaemon.cli.group import carry_out
 
         return carry_out(arguments)
-    except BrokenPipeError:
+    except output.NobodyReads:
         from signal import SIGPIPE
 
         from netdaemon.cli.failure import die_by
 
         die_by(SIGPIPE)
+    except OSError as error:
+        from netdaemon.cli.failure import explain
+
+        return explain(error).tell(as_json="--json" in arguments)
 
 
 def _fill_descriptors() -> None:

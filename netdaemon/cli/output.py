@@ -187,11 +187,31 @@ def json_text(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent) + "\n"
 
 
+class NobodyReads(Exception):
+    """Standard output is a pipe that nobody reads any more."""
+
+
 def write(text: str) -> None:
-    """Print to standard output at once; errors are raised here, and not at the end of the program."""
-    if sys.stdout is not None:
+    """Print to standard output at once; errors are raised here, and not at the end of the program.
+
+    :raises NobodyReads: it is a broken pipe.
+    :raises OSError: it cannot be written.
+    """
+    if sys.stdout is None:
+        return
+    try:
         sys.stdout.write(text)
         sys.stdout.flush()
+    except OSError as error:
+        import os
+
+        # What is left in the buffer is not to be tried again at the end.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        if isinstance(error, BrokenPipeError):
+            raise NobodyReads from error
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def complain(text: str) -> None:

@@ -189,7 +189,10 @@ def listing(records: Sequence[output.Plain], *, as_json: bool) -> str:
 
 
 def run(arguments: Sequence[str]) -> bool:
-    """``ndtool list`` in its plain forms; False if *arguments* are something else, or anything is wrong."""
+    """``ndtool list`` in its plain forms; False if *arguments* are something else, or anything is wrong.
+
+    :raises NobodyReads, OSError: it cannot be printed.
+    """
     path: str | None = None
     as_json = False
     words: list[str] = []

@@ -160,9 +160,13 @@ class Terminal:
             if found:
                 self.seen = self.seen[found.end() :]
                 return found
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{pattern!r} did not come, but {self.seen!r}"
-            self.seen += os.read(self.master, 65536)
+            # Asked before reading: what it has written by its end is there then.
+            ended = self.process.poll() is not None
+            if select.select([self.master], [], [], 0.2)[0]:
+                self.seen += os.read(self.master, 65536)
+            else:
+                assert not ended, f"{pattern!r} did not come, but {self.seen!r}"
+                assert time.monotonic() < deadline, f"{pattern!r} did not come, but {self.seen!r}"
 
     def wait(self) -> int:
         """The exit code; what is still printed is kept in ``seen``."""
