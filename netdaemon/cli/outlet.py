@@ -97,7 +97,10 @@ class Outlet:
         return os.write(self.fileno(), data)
 
     def finish(self) -> None:
-        """The process has closed this output: close ours, once all is written, so that its reader sees the end."""
+        """The process has closed this output: close ours, once all is written, so that its reader sees the end.
+
+        A terminal stays open: whoever looks at it has others to hear from.
+        """
         self._closing = True
         if not self._pending:
             self._shut()

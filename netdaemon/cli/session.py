@@ -19,7 +19,7 @@ from netdaemon.errors import NetdaemonError
 from netdaemon.wire.answers import End, Event, Gap, Output, Status
 from netdaemon.wire.commands import Kill, Resize
 
-STDIN = 0
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 # One read of our input, and how much room there is to be for it.
 READ = 64 * 1024
@@ -78,7 +78,6 @@ class Session:
         self._stdin_is_terminal = os.isatty(STDIN)
         self._look_again: float | None = None
         self._outlets: dict[int, Outlet] = {}
-        self._open_channels = {1, 2}
         self._ending: Ending | None = None
         self._lost: Failure | None = None
         self._poll = select.poll()
@@ -204,12 +203,9 @@ class Session:
             )
 
     def _closed(self, channel: int) -> None:
-        if channel == STDIN:
-            return
-        self._open_channels.discard(channel)
-        outlet = self._outlets[channel]
-        if all(self._outlets[one] is not outlet for one in self._open_channels):
-            outlet.finish()
+        # Standard error stays: it is where we have to say what we have to say.
+        if channel == STDOUT and self._outlets[STDOUT] is not self._outlets[STDERR]:
+            self._outlets[STDOUT].finish()
 
     def _say(self, text: str) -> None:
         """A line of our own; a raw terminal needs to be told to begin at its left."""
@@ -273,7 +269,7 @@ class Session:
         self._resize()
 
     def _resize(self) -> None:
-        now = size(STDIN, 1)
+        now = size(STDIN, STDOUT)
         if self._process.record.pty is not None and self._feed and now is not None and self._lost is None:
             self._client.submit(Resize(to=self._process.attachment, rows=now[0], columns=now[1]))
 

@@ -31,10 +31,11 @@ class Daemon:
 
     def __init__(self, directory: Path) -> None:
         self.socket = str(directory / "s")
+        self.packets = str(directory / "p")
         self.log = directory / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*TWISTD, "-n", "--pidfile=", "netdaemon", f"--socket={self.socket}"],
+                [*TWISTD, "-n", "--pidfile=", "netdaemon", f"--socket={self.socket}", f"--seqpacket={self.packets}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

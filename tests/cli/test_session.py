@@ -125,6 +125,16 @@ def test_a_closed_stdout_of_the_process_is_the_end_for_our_reader(ndtool: Ndtool
         assert process.wait(PATIENCE) == 0
 
 
+def test_what_we_have_to_say_is_said_when_the_process_has_closed_its_outputs(ndtool: Ndtool) -> None:
+    with ndtool.popen("start", "--name", "x", "--", "sh", "-c", "exec >&- 2>&-; sleep 100") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read() == b""
+        process.send_signal(signal.SIGTERM)
+        assert b"goes on as x" in process.stderr.read()
+        assert process.wait(PATIENCE) == 143
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_of_ours_do_no_harm(ndtool: Ndtool, closed: str) -> None:
     """What is opened must not land in their places."""
