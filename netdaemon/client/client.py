@@ -211,15 +211,18 @@ class Client:
         :raises AlreadyExited: (errback) there is nobody to get it.
         :raises WrongGeneration: (errback) it has been started anew since *generation*.
         """
-        number = number_of(signal)
-        return self._ask(
-            lambda: Kill(
-                process=_id_of(process),
+        # This one is asked for by the thousand: there is nothing between it and the session.
+        number = signal if signal.__class__ is int else number_of(signal)
+        try:
+            request = Kill(
+                process=process if process.__class__ is str else _id_of(process),
                 signal=number,
                 scope=None if scope is None else Scope(scope),
                 generation=generation,
             )
-        ).addCallback(_nothing)
+        except NetdaemonError as error:
+            return fail(error)
+        return self._session.request(request).addCallback(_nothing)
 
     def wait(self, process: str | RemoteProcess, for_: Until | str | None = None) -> Deferred[ProcessRecord]:
         """The record of a process when it has exited; or when it has ``ended`` (its output is closed, too), is

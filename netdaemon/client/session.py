@@ -130,7 +130,7 @@ class Session(TwistedProtocol):
 
     def request_with_id(self, message: Request) -> tuple[int, Deferred[Any]]:
         """The same, and the id of the request; 0 if it was not sent."""
-        if self.ended is not None or self._closing:
+        if self._closing or self.ended is not None:
             return 0, fail(self.ended or ConnectionClosed("the connection is being closed"))
         try:
             id, octets = self._connection.request(message)

@@ -1,0 +1,39 @@
+"""The examples of docs/api.rst print what it says they print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support import RunningDaemon
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+
+
+def examples() -> list[tuple[str, str]]:
+    """Each example's file, and what the page says that it prints."""
+    found = []
+    for match in re.finditer(r"literalinclude:: \.\./(\S+)\n(.*?)(?=literalinclude|\Z)", PAGE, re.DOTALL):
+        printed = re.search(r"It prints::\n\n((?:    .*\n)+)", match[2])
+        assert printed is not None, f"the page does not say what {match[1]} prints"
+        found.append((match[1], textwrap.dedent(printed[1])))
+    return found
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) == 3
+
+
+@pytest.mark.parametrize(("path", "output"), examples(), ids=[path for path, _ in examples()])
+def test_example(path: str, output: str, daemon: RunningDaemon) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / path, f"unix:{daemon.path}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == output
