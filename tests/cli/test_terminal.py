@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -259,6 +260,26 @@ def test_the_terminal_is_as_before_while_we_are_stopped(ndtool: Ndtool) -> None:
         terminal.type(b"on\r")
         terminal.expect(rb"on\r\non\r\n")
         terminal.type(DETACH)
+        assert terminal.wait() == 0
+        assert terminal.settings() == terminal.before
+
+
+def test_a_job_that_is_stopped_gives_the_terminal_back_to_the_shell(ndtool: Ndtool) -> None:
+    job = shlex.join([*NDTOOL, "start", "-t", "--name", "job", "--", "sh", "-c", "echo up; exec cat"])
+    script = f"set -m; {job}; echo stopped; stty -a; fg; echo code $?"
+    with Terminal(Shell(script, ndtool)) as terminal:
+        terminal.expect(rb"up\r\n")
+        assert terminal.is_raw()
+        children = f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children"
+        (child,) = map(int, Path(children).read_text().split())
+        os.kill(child, signal.SIGTSTP)
+        terminal.expect(rb"stopped\r\n")
+        terminal.expect(rb" icanon")
+        eventually(terminal.is_raw)
+        terminal.type(b"on\r")
+        terminal.expect(rb"on\r\non\r\n")
+        terminal.type(DETACH)
+        terminal.expect(rb"code 0\r\n")
         assert terminal.wait() == 0
         assert terminal.settings() == terminal.before
 
