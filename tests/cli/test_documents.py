@@ -53,7 +53,7 @@ def test_the_manual_has_every_command_and_option(name: str) -> None:
             for option in parameter.opts:
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{name} {option}"
     known = {option for parameter in command.params for option in parameter.opts} | {"--"}
-    for option in re.findall(r"^(--?[a-z][a-z-]*)", text, re.MULTILINE):
+    for option in re.findall(r"^``(--?[a-z][a-z-]*)", text, re.MULTILINE):
         assert option in known, f"{name} has no {option}"
 
 
