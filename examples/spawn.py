@@ -22,6 +22,7 @@ class WordCount(ProcessProtocol):
 
     def __init__(self, text: bytes) -> None:
         self.text = text
+        self.errors = b""
         self.done: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
@@ -33,13 +34,14 @@ class WordCount(ProcessProtocol):
         print("words:", data.decode().strip())
 
     def errReceived(self, data: bytes) -> None:
-        print("error:", data.decode().strip())
+        self.errors += data
 
     def processEnded(self, reason: Failure) -> None:
         if reason.check(ProcessDone):
             print("done")
         elif reason.check(ProcessTerminated):
             print("not done: exit code", reason.value.exitCode)  # type: ignore[union-attr]
+            print(self.errors.decode().strip())
         self.done.callback(None)
 
 

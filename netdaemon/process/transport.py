@@ -294,6 +294,9 @@ class ProcessTransport:
         if descriptor == STDIN:
             self.closeStdin()
         elif descriptor in self._outputs:
+            if self.terminal:
+                # The master side is held twice, and closing the one without the other hangs nobody up.
+                self.stdin_lost()
             self._close_output(self._outputs[descriptor])
 
     def loseConnection(self) -> None:

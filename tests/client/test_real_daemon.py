@@ -30,7 +30,7 @@ from netdaemon import (
     TimedOut,
     connect,
 )
-from netdaemon.client.spawn import ProcessNotStarted
+from netdaemon.client.reasons import ProcessNotStarted
 from netdaemon.wire.answers import Gap, Output
 from netdaemon.wire.records import Fate, State
 from tests.support import RunningDaemon
@@ -218,6 +218,36 @@ async def test_spawn_process_leaves_nothing(daemon: RunningDaemon) -> None:
     assert isinstance(reason, ProcessTerminated)
     assert reason.exitCode == 3
     assert len(await client.list()) == before
+    await client.disconnect()
+
+
+async def test_a_terminal_is_hung_up(daemon: RunningDaemon) -> None:
+    """As closing the master side does."""
+
+    class Leaving(Gathering):
+        def outReceived(self, data: bytes) -> None:
+            assert self.transport is not None
+            self.transport.loseConnection()
+
+    client, protocol = await connected(daemon), Leaving()
+    client.spawnProcess(protocol, "/bin/sh", ["sh", "-c", "echo ready; sleep 60"], usePTY=True)
+    reason = await protocol.ended
+    assert isinstance(reason, ProcessTerminated)
+    assert reason.signal == signal.SIGHUP
+    await client.disconnect()
+
+
+async def test_an_output_that_is_closed_breaks_the_pipe(daemon: RunningDaemon) -> None:
+    class Leaving(Gathering):
+        def outReceived(self, data: bytes) -> None:
+            assert self.transport is not None
+            self.transport.closeStdout()
+
+    client, protocol = await connected(daemon), Leaving()
+    client.spawnProcess(protocol, "/usr/bin/yes")
+    reason = await protocol.ended
+    assert isinstance(reason, ProcessTerminated)
+    assert reason.signal == signal.SIGPIPE
     await client.disconnect()
 
 

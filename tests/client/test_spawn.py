@@ -12,7 +12,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from netdaemon.client.spawn import PRODUCER_HIGH_WATER, ProcessLost, ProcessNotStarted
+from netdaemon.client.reasons import ProcessLost, ProcessNotStarted
+from netdaemon.client.spawned import PRODUCER_HIGH_WATER
 from netdaemon.errors import ConnectionClosed, LaunchFailed, LimitReached
 from netdaemon.wire.answers import Attached, End, OfProcess, Ok, Output, Status, Taken
 from netdaemon.wire.answers import Failure as ErrorReply
@@ -159,10 +160,10 @@ def test_a_life_in_order() -> None:
         (Status(state=State.EXITED, code=3), 3, None, 3 << 8),
         (Status(state=State.EXITED, signal=9), None, 9, 9),
         (Status(state=State.EXITED, signal=11, core=True), None, 11, 11 | 0x80),
-        (Status(state=State.EXITED), None, None, 0),
+        (Status(state=State.EXITED), None, None, None),
     ],
 )
-def test_reasons(status: Status, code: Any, signal: Any, wait: int) -> None:
+def test_reasons(status: Status, code: Any, signal: Any, wait: Any) -> None:
     one = Spawned()
     one.event(status)
     reason = one.protocol.reason

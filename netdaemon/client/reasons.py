@@ -1,0 +1,48 @@
+"""Why a spawned process is over, as Twisted gives it to ``processExited`` and ``processEnded``; knows no connection."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from twisted.internet.error import ProcessDone, ProcessTerminated
+
+from netdaemon.wire.records import ProcessRecord
+
+T = TypeVar("T", bound=ProcessTerminated)
+
+# What Twisted's own child exits with when it cannot execute its program.
+NOT_STARTED_CODE = 1
+
+
+class ProcessNotStarted(ProcessTerminated):
+    """There is no process: the daemon refused, or the program could not be executed; ``__cause__`` says why."""
+
+
+class ProcessLost(ProcessTerminated):
+    """The connection is lost: the process goes on, and what becomes of it is not known here."""
+
+
+def reason_of(record: ProcessRecord) -> ProcessDone | ProcessTerminated:
+    """The reason as Twisted gives it; the wait status in it is put together from what is known."""
+    if record.code == 0:
+        return ProcessDone(0)
+    if record.signal is not None:
+        return ProcessTerminated(None, record.signal, record.signal | (0x80 if record.core else 0))
+    # A status that the kernel could not tell is None: never 0, which would be success.
+    return ProcessTerminated(record.code, None, None if record.code is None else record.code << 8)
+
+
+def not_started(cause: BaseException | None) -> ProcessNotStarted:
+    """There is no process, because of *cause*."""
+    return _caused(ProcessNotStarted(NOT_STARTED_CODE, None, NOT_STARTED_CODE << 8), cause)
+
+
+def lost(cause: BaseException | None) -> ProcessLost:
+    """Nothing is known any more, because of *cause*."""
+    return _caused(ProcessLost(), cause)
+
+
+def _caused(error: T, cause: BaseException | None) -> T:
+    error.__cause__ = cause
+    error.args = (str(cause),)
+    return error
