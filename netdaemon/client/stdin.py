@@ -68,7 +68,7 @@ class Stdin:
         self._sole_writer = sole_writer and session.version > 1
         self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
         # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
-        self._most = max(session.window, self._limit) if self._sole_writer else 1
+        self._most = max(session.window, self._limit) if self._sole_writer else self._limit
         self._room = self._most
         self._queue: deque[bytes | memoryview] = deque()
         self._sent: deque[bytes] = deque()
@@ -139,8 +139,8 @@ class Stdin:
         """Send what may be sent now."""
         if self._retry is not None or self.failure is not None:
             return
-        while self._queue and self._sent_size < self._room:
-            piece = self._next_piece()
+        while self._queue and self._sent_size < self._room and (self._sole_writer or not self._sent):
+            piece = self._next_piece(min(self._limit, self._room - self._sent_size))
             at = self.end + self._sent_size if self._sole_writer else None
             self._sent.append(piece)
             self._sent_size += len(piece)
@@ -154,9 +154,9 @@ class Stdin:
             taken, self._refused, callbackArgs=(self._round, length), errbackArgs=(self._round,)
         ).addErrback(lambda failure: _log.failure("input could not be sent", failure))
 
-    def _next_piece(self) -> bytes:
-        """Up to a message's worth from the front of the queue; small pieces are joined."""
-        queue, limit = self._queue, self._limit
+    def _next_piece(self, limit: int) -> bytes:
+        """Up to *limit* bytes from the front of the queue; small pieces are joined."""
+        queue = self._queue
         first = queue.popleft()
         if len(first) > limit:
             view = memoryview(first)
