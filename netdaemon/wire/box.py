@@ -15,8 +15,9 @@ _VALUE = Struct(">I")
 END = b"\0\0"
 
 
-# The length before a value.
+# The length before a value, and the same in a tuple of its own, read.
 value_length = _VALUE.pack
+read_value_length = _VALUE.unpack_from
 
 
 def key_head(key: bytes) -> bytes:

@@ -7,11 +7,12 @@ import functools
 import types
 import typing
 from collections.abc import Callable
+from struct import error as StructError
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
-from netdaemon.wire.box import END, decode_box, key_head, value_length
+from netdaemon.wire.box import END, decode_box, key_head, read_value_length, value_length
 
 T = TypeVar("T")
 
@@ -31,11 +32,14 @@ class Layout:
     """What a declaration comes to.
 
     :ivar writers: for each slot what `encode` needs: name, key as it stands in a box, encoder.
-    :ivar readers: for each key what `decode` needs: name, decoder.
+    :ivar expected: for each slot what `decode` needs when the keys come in this order: name, key as it stands in a
+        box, decoder, whether it is required.
+    :ivar readers: for each key what `decode` needs in any order: name, decoder.
     """
 
     slots: tuple[Slot, ...]
     writers: tuple[tuple[str, bytes, Callable[[Any], bytes]], ...]
+    expected: tuple[tuple[str, bytes, Callable[[bytes], Any], bool], ...]
     readers: dict[bytes, tuple[str, Callable[[bytes], Any]]]
     required: frozenset[bytes]
     payload: str | None
@@ -77,6 +81,7 @@ def layout(declaration: type[Any]) -> Layout:
     return Layout(
         tuple(slots),
         tuple((slot.name, key_head(slot.key), slot.field.encode) for slot in slots),
+        tuple((slot.name, key_head(slot.key), slot.field.decode, slot.required) for slot in slots),
         {slot.key: (slot.name, slot.field.decode) for slot in slots},
         frozenset(slot.key for slot in slots if slot.required),
         payload,
@@ -109,11 +114,43 @@ def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool)
     :raises RemoteProtocolError: it is no box.
     """
     plan = layout(declaration)  # type: ignore[arg-type]  # typeshed: a class is hashable
+    values, end = _decode_in_order(plan, octets, start) or _decode_any(declaration, plan, octets, start, strict=strict)
+    if plan.payload is not None:
+        values[plan.payload] = octets[end:]
+    elif end != len(octets):
+        raise _excess(declaration, octets, end)
+    return declaration(**values)
+
+
+def _decode_in_order(plan: Layout, octets: bytes, start: int) -> tuple[dict[str, Any], int] | None:
+    """The values, and where the box ends, if its keys are in the declared order and nothing is wrong with it.
+
+    That is how `encode` writes it, and finding each key where it must be takes half the time of reading any box.
+    """
+    values: dict[str, Any] = {}
+    position = start
+    try:
+        for name, head, decode_value, required in plan.expected:
+            if octets.startswith(head, position):
+                begin = position + len(head) + 4
+                position = begin + read_value_length(octets, begin - 4)[0]
+                values[name] = decode_value(octets[begin:position])
+            elif required:
+                return None
+    except (ValueError, BadRequest, StructError):
+        return None
+    # Where a length leads beyond what is there, no end stands there either.
+    return (values, position + len(END)) if octets.startswith(END, position) else None
+
+
+def _decode_any(
+    declaration: type[Any], plan: Layout, octets: bytes, start: int, *, strict: bool
+) -> tuple[dict[str, Any], int]:
+    """The same for keys in any order; tells what is wrong."""
     pairs, end = decode_box(octets, start)
     values: dict[str, Any] = {}
-    readers = plan.readers
     for key, raw in pairs.items():
-        reader = readers.get(key)
+        reader = plan.readers.get(key)
         if reader is None:
             if strict:
                 raise _unknown(declaration, plan, key)
@@ -125,20 +162,22 @@ def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool)
         except ValueError as error:
             type_name = next(slot.field.name for slot in plan.slots if slot.key == key)
             raise BadRequest(f"{key.decode()} is not of type {type_name}: {error}", field=key.decode()) from None
-    if plan.payload is not None:
-        values[plan.payload] = octets[end:]
-    elif end != len(octets):
-        raise BadRequest(f"{declaration.__name__} has {len(octets) - end} bytes after its box, and none belong there")
+    if plan.payload is None and end != len(octets):
+        raise _excess(declaration, octets, end)
     if not plan.required <= pairs.keys():
         missing = sorted(key.decode() for key in plan.required - pairs.keys())
         raise BadRequest(f"{declaration.__name__} needs the field {missing[0]!r}", field=missing[0])
-    return declaration(**values)
+    return values, end
 
 
 def _unknown(declaration: type[Any], plan: Layout, key: bytes) -> BadRequest:
     name = key.decode("ascii", "backslashreplace")
     known = ", ".join(slot.key.decode() for slot in plan.slots) or "none"
     return BadRequest(f"{declaration.__name__} has no field {name!r}; it has: {known}", field=name)
+
+
+def _excess(declaration: type[Any], octets: bytes, end: int) -> BadRequest:
+    return BadRequest(f"{declaration.__name__} has {len(octets) - end} bytes after its box, and none belong there")
 
 
 def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
