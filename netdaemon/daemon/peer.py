@@ -186,7 +186,8 @@ class Peer(TwistedProtocol):
         self._replies, self._replies_size = [], 0
         answered = False
         try:
-            while not self._closing and self._may_reply():
+            willing = self._may_reply()
+            while willing and not self._closing:
                 received = self.connection.next_request()
                 if received is None:
                     break
@@ -195,6 +196,7 @@ class Peer(TwistedProtocol):
                 if len(self._replies) >= REPLIES_JOINED or self._replies_size > REPLY_BACKLOG:
                     self._flush()
                     self._replies, self._replies_size = [], 0
+                    willing = self._may_reply()
         except RemoteProtocolError as error:
             self._abort(error.errno, str(error))
         except Exception:

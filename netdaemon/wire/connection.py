@@ -7,7 +7,6 @@ from struct import Struct
 from netdaemon.wire import layout, v1
 from netdaemon.wire.answers import Abort
 from netdaemon.wire.frame import (
-    LENGTH,
     MAX_MESSAGE,
     MAX_PACKET,
     MESSAGE_HEAD,
@@ -22,6 +21,9 @@ VERSION = 2
 # id:u32 command:u16
 HEAD = Struct(">IH")
 U16 = Struct(">H")
+
+# The same with the length of a frame before it.
+_FRAME_HEAD = Struct(">IIH")
 
 
 class Conversation:
@@ -55,7 +57,7 @@ class Conversation:
     def _pack(self, id: int, command: int, body: bytes) -> bytes:
         if self.packets:
             return HEAD.pack(id, command) + body
-        return LENGTH.pack(MESSAGE_HEAD + len(body)) + HEAD.pack(id, command) + body
+        return _FRAME_HEAD.pack(MESSAGE_HEAD + len(body), id, command) + body
 
     def _encode_abort(self, number: int, message: str, code: str = "") -> bytes:
         # Before HELLO is answered no version is agreed; the older form can be read by everyone.
