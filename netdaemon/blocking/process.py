@@ -199,9 +199,10 @@ class RemoteProcess:
         deadline = Deadline(timeout, self.client.timeout)
         while True:
             rest = rest[self.stdin.put(rest) :]
-            if self.stdin.error is not None:
+            if self.stdin.error is not None and (rest or self.stdin.dropped):
                 raise self.stdin.error
             if not rest and self.stdin.idle:
+                # Even if it has closed its input since: it was accepted.
                 return self.stdin.end
             try:
                 self.client.pump(deadline.left("the input was not accepted"))

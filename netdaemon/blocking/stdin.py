@@ -40,6 +40,7 @@ class Stdin:
     :ivar closing: EOF is to follow what is queued.
     :ivar closed: EOF was accepted.
     :ivar error: why nothing can be written any more, or None.
+    :ivar dropped: how many queued bytes were not accepted when that came about.
     """
 
     def __init__(self, submit: Submit, attachment: int, *, start: int | None, window: int, chunk: int = CHUNK) -> None:
@@ -47,6 +48,7 @@ class Stdin:
         self.end = start or 0
         self.closed = False
         self.error: NetdaemonError | None = None
+        self.dropped = 0
         self._submit = submit
         self._attachment = attachment
         self._start = start
@@ -106,6 +108,7 @@ class Stdin:
         """Nothing can be written any more."""
         if self.error is None:
             self.error = error
+            self.dropped = len(self._waiting)
         self._waiting.clear()
         self._sent = 0
         self._due = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from netdaemon.errors import AlreadyExited
 from tests.cli.support import Daemon, Ndtool
 
 
@@ -29,6 +31,7 @@ def ndtool(daemon: Daemon) -> Iterator[Ndtool]:
     with daemon.client() as client:
         for record in client.list():
             if record.exited is None:
-                client.kill(record.id, 9)
+                with suppress(AlreadyExited):
+                    client.kill(record.id, 9)
                 client.wait(record.id, timeout=30)
             client.remove(record.id)

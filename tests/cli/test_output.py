@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdaemon.cli import output, quick
@@ -40,6 +40,7 @@ def test_what_cannot_be_seen_is_written_out(text: str, told: str) -> None:
     assert output.visible(text) == told
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_visible_text_can_be_printed_and_has_no_controls(text: str) -> None:
     told = output.visible(text)
@@ -47,6 +48,7 @@ def test_visible_text_can_be_printed_and_has_no_controls(text: str) -> None:
     assert not any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in told)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.integers(1, 40))
 def test_what_is_cut_fits(text: str, columns: int) -> None:
     told = output.cut(output.visible(text), columns)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdaemon.cli.failure import Failure
@@ -46,6 +46,7 @@ KEYS = st.binary(min_size=1, max_size=4).map(lambda octets: bytes(octet % 3 for 
 TYPED = st.lists(st.integers(0, 2), max_size=30).map(bytes)
 
 
+@settings(deadline=None)
 @given(KEYS, TYPED, st.integers(1, 5))
 def test_all_that_is_typed_before_the_sequence_is_passed_on_and_nothing_else(
     keys: bytes, typed: bytes, step: int
