@@ -58,7 +58,7 @@ def running_daemon(directory: Path, *options: str) -> Iterator[RunningDaemon]:
             start_new_session=True,
         )
     try:
-        _wait_for_hello(path, process, log)
+        wait_for_hello(path, process, log)
         yield RunningDaemon(path, packets, log, process)
     finally:
         if process.poll() is None:
@@ -70,7 +70,8 @@ def running_daemon(directory: Path, *options: str) -> Iterator[RunningDaemon]:
             process.wait()
 
 
-def _wait_for_hello(path: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_hello(path: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a daemon answers: its socket exists before it listens."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:

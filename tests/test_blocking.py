@@ -190,7 +190,7 @@ def test_each_verb_sends_its_request_and_returns_what_the_reply_has() -> None:
         assert client.welcome.server == "fake/1"
         options = {"name": "n", "env": {"A": "b=c"}, "labels": {"k": "v"}, "cwd": "/", "keep": 4096}
         assert client.start_detached(["cat", "-u"], **options) == RECORD  # type: ignore[arg-type]
-        assert client.list(["state=running"]) == [RECORD]
+        assert client.list("state=running") == [RECORD]
         assert client.inspect("n") == RECORD
         assert client.wait("n", Until.ENDED) == RECORD
         assert client.info().pid == 1

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from netdaemon import blocking
+from tests.support import wait_for_hello
 
 TWISTD = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
 PATIENCE = 20
@@ -59,10 +59,7 @@ def test_a_life(number: signal.Signals, reactor: str, tmp_path: Path) -> None:
             [*TWISTD, f"--reactor={reactor}", "netdaemon", f"--socket={path}"], cwd=tmp_path, stdout=log, stderr=log
         )
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not os.path.exists(path):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_hello(path, daemon, tmp_path / "log")
         with blocking.connect(path) as client:
             process = client.start(["/bin/sh", "-c", "echo hello; exec sleep 60"])
             pid = client.inspect(process.id).pid

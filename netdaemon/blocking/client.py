@@ -91,9 +91,9 @@ class Client(Link):
         assert pending.process is not None
         return pending.process
 
-    def list(self, select: Iterable[str] = (), *, timeout: Timeout = DEFAULT) -> list[ProcessRecord]:
+    def list(self, *select: str, timeout: Timeout = DEFAULT) -> list[ProcessRecord]:
         """The records of all processes that match every term of *select*; page by page, so a snapshot of each page."""
-        terms = tuple(select) or None
+        terms = select or None
         records: list[ProcessRecord] = []
         after: str | None = None
         while True:
@@ -122,9 +122,9 @@ class Client(Link):
         """
         self.call(Kill(process=process, signal=int(signal), scope=scope, generation=generation), Message, timeout)
 
-    def wait(self, process: str, until: Until = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
+    def wait(self, process: str, for_: Until = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
         """The record of *process* once it is so; for ever unless *timeout* says otherwise."""
-        return self.call(Wait(process=process, for_=until), OfProcess, timeout).process
+        return self.call(Wait(process=process, for_=for_), OfProcess, timeout).process
 
     def remove(self, process: str, *, generation: int | None = None, timeout: Timeout = DEFAULT) -> None:
         """Forget a process that has exited, and its output."""

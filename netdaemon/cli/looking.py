@@ -30,7 +30,7 @@ def list_(context: click.Context, select: tuple[str, ...]) -> None:
 
     reach = reach_of(context)
     with reach.connect() as client:
-        records = [output.plain(record) for record in client.list(select)]
+        records = [output.plain(record) for record in client.list(*select)]
     output.write(quick.listing(records, as_json=reach.json))
 
 

@@ -105,7 +105,7 @@ def with_process(client: Client, process: str, action: Callable[[str], T]) -> T:
     except NoSuchProcess:
         if not (process.isascii() and process.isalnum()):
             raise
-        found = [one.id for one in client.list([f"id={process}*"])]
+        found = [one.id for one in client.list(f"id={process}*")]
         if not found:
             raise
         if len(found) > 1:
