@@ -313,6 +313,35 @@ def pipe_echo(argv: list[str], count: int, size: int) -> dict[str, float]:
     return {"microseconds": statistics.median(times) * 1e6}
 
 
+def own_echo(argv: list[str], count: int, size: int) -> dict[str, float]:
+    """The same to a child of this process's own, by `reactor.spawnProcess`: no socket, no daemon."""
+    times: list[float] = []
+
+    class Echo(ProcessProtocol):
+        missing = 0
+        waiting: Deferred[None]
+
+        def outReceived(self, data: bytes) -> None:
+            self.missing -= len(data)
+            if not self.missing:
+                self.waiting.callback(None)
+
+    async def main(reactor: Any) -> None:
+        client = Echo()
+        process = reactor.spawnProcess(client, argv[0], argv)
+        payload = b"x" * size
+        for _ in range(count):
+            client.waiting, client.missing = Deferred(), size
+            begun = time.perf_counter()
+            process.write(payload)
+            await client.waiting
+            times.append(time.perf_counter() - begun)
+        process.signalProcess("KILL")
+
+    _react(main)
+    return {"microseconds": statistics.median(times) * 1e6}
+
+
 def stock_echo(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
     """The same through the stock server."""
     times: list[float] = []
@@ -354,6 +383,7 @@ def _react(main: Callable[[Any], Any]) -> None:
 
 TASKS: dict[str, Callable[..., dict[str, float]]] = {
     "stock_follow": stock_follow,
+    "own_echo": own_echo,
     "stock_echo": stock_echo,
     "stock_spawn": stock_spawn,
     "amp_requests": amp_requests,

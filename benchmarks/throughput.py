@@ -12,6 +12,7 @@ PING = 64
 
 LIMIT = "pipe's limit"
 STOCK = "stock Twisted"
+OWN = "spawnProcess"
 ONE = "one client (Deferred)"
 
 
@@ -90,11 +91,15 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
         "us",
         [
             Case(direct, lambda: trip("peers", "pipe_echo")),
+            Case(OWN, lambda: trip("peers", "own_echo")),
             Case(STOCK, lambda: trip("peers", "stock_echo", path=stock)),
             Case(ONE, lambda: trip("clients", "echo", path=path)),
         ],
-        references=(direct, STOCK),
-        targets=(Target("round trip, times a pair of pipes", ONE, direct),),
+        references=(direct, OWN, STOCK),
+        targets=(
+            Target("round trip, times a pair of pipes", ONE, direct),
+            Target("round trip, times a child of one's own", ONE, OWN),
+        ),
     )
     there_and_back.measure(scale)
     return [flow, console, there_and_back]
