@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Callable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
+
+PAGE = 4096
 
 # A pty takes a line of at most 4,096 bytes at a time; a pipe takes 64 KiB.
 FEED = 65536
@@ -94,14 +99,22 @@ class Stdin:
             os.lseek(self._descriptor, self.taken + moved, os.SEEK_SET)
         self.taken += moved
         if self.taken - self._punched >= self.window:
-            self._punch()
+            self._punch(pipe)
         return moved
 
-    def _punch(self) -> None:
-        """Give back the memory of what has been taken; the size, which is the offset, stays."""
-        start, length = ctypes.c_int64(self._punched), ctypes.c_int64(self.taken - self._punched)
+    def _punch(self, pipe: int) -> None:
+        """Give back the memory of what has been read out of *pipe*; the size, which is the offset, stays.
+
+        Whole pages only, and none before it has been read: the pipe has no copies but refers to the file's pages, and
+        what is punched of a page reads as zeros there.
+        """
+        unread: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+        end = (self.taken - unread) // PAGE * PAGE
+        if end <= self._punched:
+            return
+        start, length = ctypes.c_int64(self._punched), ctypes.c_int64(end - self._punched)
         _libc.fallocate64(self._descriptor, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, start, length)
-        self._punched = self.taken
+        self._punched = end
 
     def discard(self) -> None:
         """The child will not take what waits: nobody reads it any more."""

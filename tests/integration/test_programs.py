@@ -106,7 +106,9 @@ def test_openttd(daemon: RunningDaemon, client: Client, tmp_path: Path) -> None:
             whole = Console(other.attach("openttd", from_=0, read_only=True))
             whole.until(b"Current/maximum clients")
         both = seen + console.text
-        assert whole.text == both[: len(whole.text)]
+        # Either may have read on a little further than the other.
+        common = min(len(whole.text), len(both))
+        assert whole.text[:common] == both[:common]
         steps = [line.rpartition(b" ")[2] for line in both.splitlines() if b"percentage complete" in line]
         assert [int(step) for step in steps] == [*range(5, 95, 5), 99]
         console.process.write(b"quit\n")
