@@ -43,6 +43,9 @@ REPLY_BACKLOG = 64 * 1024
 # Replies that are joined into one send: few enough that the client works on them while the next are being made.
 REPLIES_JOINED = 8
 
+# Seconds for which one client's requests are carried out before the others have their turn.
+WORK_TURN = 0.005
+
 # What one connection may have of an unfinished message before it counts towards what all together may have.
 COUNTED = 16 * 1024
 
@@ -102,6 +105,7 @@ class Peer(TwistedProtocol):
         self._counted = False
         self._chunk = OUTPUT_CHUNK
         self._turn: Any = None
+        self._more: Any = None
         self._closing = False
 
     # --- the connection ----------------------------------------------------------------------------------------------
@@ -126,6 +130,9 @@ class Peer(TwistedProtocol):
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+        if self._more is not None:
+            self._more.cancel()
+            self._more = None
         for deferred in list(self._deferred.values()):
             deferred.cancel()
         self._deferred.clear()
@@ -182,9 +189,10 @@ class Peer(TwistedProtocol):
         self._work()
 
     def _work(self) -> None:
-        """Answer what has been received, as long as the answers can be sent; join them."""
+        """Answer what has been received, as long as the answers can be sent and for one turn; join them."""
         self._replies, self._replies_size = [], 0
         answered = False
+        until = self._daemon.reactor.seconds() + WORK_TURN
         try:
             willing = self._may_reply()
             while willing and not self._closing:
@@ -197,6 +205,9 @@ class Peer(TwistedProtocol):
                     self._flush()
                     self._replies, self._replies_size = [], 0
                     willing = self._may_reply()
+                    if willing and self._daemon.reactor.seconds() >= until:
+                        self._work_later()
+                        break
         except RemoteProtocolError as error:
             self._abort(error.errno, str(error))
         except Exception:
@@ -206,6 +217,18 @@ class Peer(TwistedProtocol):
             self._flush()
         self._watch_progress(answered)
         self._send_waiting()
+
+    def _work_later(self) -> None:
+        """The others have their turn; no more is read until the rest has been answered."""
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+        if self._more is None:
+            self._more = self._daemon.reactor.callLater(0, self._work_on)
+
+    def _work_on(self) -> None:
+        self._more = None
+        if not self._closing:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self._work()
 
     def _may_reply(self) -> bool:
         """Whether the client takes its replies; if it does not, it gets to send no more until it does."""
@@ -359,8 +382,9 @@ class Peer(TwistedProtocol):
         if self._closing:
             return
         self._willing = True
-        self.transport.resumeProducing()  # type: ignore[union-attr]
-        self._work()
+        if self._more is None:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self._work()
 
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` says so."""
