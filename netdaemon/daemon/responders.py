@@ -79,6 +79,8 @@ def responds_to(declaration: type[Request]) -> Callable[[Responder], Responder]:
 def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
     if request.attach:
         peer.check_attachments()
+        if (request.from_ or 0) > 0:
+            raise BadRequest(f"from is {request.from_}, and a process that is only starting has no output", field="from")
     launching = daemon.table.start(request, str(peer.principal))
 
     def started(process: Process) -> Reply:

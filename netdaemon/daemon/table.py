@@ -77,7 +77,7 @@ class ProcessTable:
     def start(self, request: Start, owner: str) -> Deferred[Process]:
         """Run what *request* asks for.
 
-        :return: fires with the process once its program is being executed; cancelling is not possible.
+        :return: fires with the process once its program is being executed; cancelling it stops the waiting only.
         :raises Refusal: (also as errback) there is no process.
         """
         if self._closing:
@@ -99,9 +99,13 @@ class ProcessTable:
         except BaseException:
             self._drop(process)
             raise
-        return launching.addCallbacks(
+        launching.addCallbacks(
             self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,)
         )
+        # Another Deferred for the caller: one who does not wait any more must not keep the child from its process.
+        started: Deferred[Process] = Deferred()
+        launching.chainDeferred(started)
+        return started
 
     def _create(self, request: Start, owner: str) -> Process:
         id = new_id()
@@ -117,9 +121,14 @@ class ProcessTable:
             merge=bool(request.merge) or request.pty is not None,
             owner=owner,
         )
+        descriptor = -1
         try:
-            spool = Spool(self._files.create(f"{id}.out"), request.keep or self._settings.keep)
+            descriptor = self._files.create(f"{id}.out")
+            spool = Spool(descriptor, request.keep or self._settings.keep)
         except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+                self._files.remove(f"{id}.out")
             raise LaunchFailed(
                 f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
             ) from error

@@ -104,7 +104,7 @@ class Start(Request):
             check_os_text("path", self.path)
         for assignment in self.env or ():
             check_os_text("env", assignment)
-            if "=" not in assignment[1:]:
+            if assignment.find("=") < 1:
                 raise BadRequest(f"env has {assignment!r}, which is not of the form NAME=value", field="env")
         if self.cwd is not None:
             check_os_text("cwd", self.cwd)
