@@ -80,7 +80,7 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
     if request.attach:
         peer.check_attachments()
         if (request.from_ or 0) > 0:
-            raise BadRequest(f"from is {request.from_}, and a process that is only starting has no output", field="from")
+            raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
     launching = daemon.table.start(request, str(peer.principal))
 
     def started(process: Process) -> Reply:

@@ -99,9 +99,7 @@ class ProcessTable:
         except BaseException:
             self._drop(process)
             raise
-        launching.addCallbacks(
-            self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,)
-        )
+        launching.addCallbacks(self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,))
         # Another Deferred for the caller: one who does not wait any more must not keep the child from its process.
         started: Deferred[Process] = Deferred()
         launching.chainDeferred(started)
