@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from twisted.internet.error import ProcessExitedAlready
 from netdaemon.errors import (
     AlreadyExited,
     BadRequest,
+    Denied,
     NoSuchProcess,
     NotRunning,
     StdinClosed,
@@ -296,6 +298,18 @@ class Process:
                 accepted=0,
                 end=self.stdin.end,
             ) from None
+        except OSError as error:
+            raise StdinFull(
+                f"input for process {self.id} cannot be kept: {os.strerror(error.errno or 0)}",
+                process=self.id,
+                accepted=0,
+                end=self.stdin.end,
+                number=error.errno,
+            ) from error
+        if whole and accepted < len(data):
+            # The disk was full in the middle of it.
+            self.stdin.take_back(accepted)
+            accepted = 0
         if not accepted:
             raise self._full()
         self._transport.feed()
@@ -342,6 +356,10 @@ class Process:
             self._transport.signal(number, scope.value)
         except ProcessExitedAlready:
             raise AlreadyExited(f"process {self.id} has exited", process=self.id) from None
+        except PermissionError as error:
+            raise Denied(
+                f"process {self.id} runs as somebody whom this daemon may not signal", process=self.id
+            ) from error
 
     def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size."""

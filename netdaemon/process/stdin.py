@@ -79,6 +79,11 @@ class Stdin:
         self.end += written
         return repeated + written
 
+    def take_back(self, count: int) -> None:
+        """Forget the last *count* bytes that were accepted; none of them may have been fed."""
+        self.end -= count
+        os.ftruncate(self._descriptor, self.end)
+
     def feed(self, pipe: int) -> int:
         """Move what waits into *pipe*.
 
