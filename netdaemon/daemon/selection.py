@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from netdaemon.errors import BadRequest
 from netdaemon.process.record import Process
@@ -30,19 +31,26 @@ def parse(terms: Iterable[str]) -> Match:
     return lambda process: all(match(process) for match in matches)
 
 
+def _glob(pattern: str) -> Callable[[str], object]:
+    """What tells whether a word matches. fnmatch itself remembers 32,768 patterns, whoever sent them."""
+    return re.compile(translate(pattern)).match
+
+
 def _parse_one(term: str) -> Match:
     if len(term) > MAX_TERM:
         raise BadRequest(f"a select term has {len(term)} characters; at most {MAX_TERM} are allowed", field="select")
     key, equals, pattern = term.partition("=")
     if not equals:
-        return lambda process: (
-            fnmatchcase(process.id, term)
-            or (process.identity.name is not None and fnmatchcase(process.identity.name, term))
+        either = _glob(term)
+        return lambda process: bool(
+            either(process.id) or (process.identity.name is not None and either(process.identity.name))
         )
     if key == "id":
-        return lambda process: fnmatchcase(process.id, pattern)
+        id_matches = _glob(pattern)
+        return lambda process: bool(id_matches(process.id))
     if key == "name":
-        return lambda process: process.identity.name is not None and fnmatchcase(process.identity.name, pattern)
+        name_matches = _glob(pattern)
+        return lambda process: process.identity.name is not None and bool(name_matches(process.identity.name))
     if key == "state":
         try:
             state = State(pattern)
@@ -52,7 +60,8 @@ def _parse_one(term: str) -> Match:
         return lambda process: process.state is state
     if key.startswith(_LABEL) and len(key) > len(_LABEL):
         start = key[len(_LABEL) :] + "="
+        value_matches = _glob(pattern)
         return lambda process: any(
-            label.startswith(start) and fnmatchcase(label[len(start) :], pattern) for label in process.identity.labels
+            label.startswith(start) and value_matches(label[len(start) :]) for label in process.identity.labels
         )
     raise BadRequest(f"{term!r} selects nothing known; there are id=, name=, state= and label.KEY=", field="select")
