@@ -70,8 +70,8 @@ class Daemon(Protocol):
     def respond(self, peer: Peer, id: int, request: Request) -> Reply | Deferred[Reply]:
         """Carry out a request."""
 
-    def buffered(self, peer: Peer, count: int) -> bool:
-        """*peer* has *count* bytes of an unfinished message; False if that is too much for all together."""
+    def buffered(self, peer: Peer, count: int, *, progress: bool) -> None:
+        """*peer* has *count* bytes that it sent and that are not answered; with *progress*: others of it just were."""
 
     def detached(self, peer: Peer, attachment: Attachment) -> None:
         """An attachment is over."""
@@ -237,6 +237,11 @@ class Peer(TwistedProtocol):
         self.transport.pauseProducing()  # type: ignore[union-attr]
         return False
 
+    def overflow(self) -> None:
+        """All together have too much unfinished, and this one has had its part of it for the longest."""
+        self._abort(errno.ENOBUFS, "too much of unfinished messages waits here; try again later", "limit-reached")
+        self.connection.discard()
+
     def _watch_progress(self, answered: bool) -> None:
         """Keep time while a message has begun and not ended; HELLO's own time runs on."""
         if self._closing or self.connection.version is None:
@@ -244,10 +249,8 @@ class Peer(TwistedProtocol):
         waiting = self.connection.waiting
         if self._counted or waiting > COUNTED:
             self._counted = waiting > COUNTED
-            if not self._daemon.buffered(self, waiting if self._counted else 0):
-                self._abort(
-                    errno.ENOBUFS, "too much of unfinished messages waits here; try again later", "limit-reached"
-                )
+            self._daemon.buffered(self, waiting if self._counted else 0, progress=answered)
+            if self._closing:
                 return
         if not self.connection.unfinished:
             self._unfinished_since = None

@@ -75,6 +75,7 @@ class DaemonService(Service):
         self._policy = OwnerPolicy.of_this_process() if policy is None else policy
         self._bound = list(bound)
         self._listeners: list[Listener] = []
+        # In the order in which they last came to an answer.
         self._buffered: dict[Peer, int] = {}
         self._stopping = False
         self._on_shutdown = on_shutdown
@@ -167,12 +168,16 @@ class DaemonService(Service):
             raise ShuttingDown("the daemon is stopping")
         return RESPONDERS[type(request)](self, peer, id, request)
 
-    def buffered(self, peer: Peer, count: int) -> bool:
+    def buffered(self, peer: Peer, count: int, *, progress: bool) -> None:
+        if progress or not count:
+            self._buffered.pop(peer, None)
         if count:
             self._buffered[peer] = count
-        else:
-            self._buffered.pop(peer, None)
-        return not count or sum(self._buffered.values()) <= INPUT_BUDGET
+        # Whoever has waited for the longest goes first, not whoever comes last: that may be anybody.
+        while sum(self._buffered.values()) > INPUT_BUDGET:
+            oldest = next(iter(self._buffered))
+            del self._buffered[oldest]
+            oldest.overflow()
 
     def detached(self, peer: Peer, attachment: Attachment) -> None:
         self._let_pass(attachment.process)

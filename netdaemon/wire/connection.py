@@ -49,6 +49,10 @@ class Conversation:
         """How many received bytes wait to be read as messages."""
         return self._reader.waiting
 
+    def discard(self) -> None:
+        """Forget what has been received: the conversation is over."""
+        self._reader = PacketReader() if self.packets else FrameReader()
+
     def _agree(self, version: int, max_message: int) -> None:
         self.version = version
         self.max_message = min(max_message, self.max_message)
