@@ -15,10 +15,11 @@ from netdaemon.process.stdin import Stdin
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-# A writer of big blocks is woken half as often with a large pipe; what the kernel refuses is not missed.
-PIPE_SIZE = 1 << 20
+# One read at one readiness: 0.85 of the throughput of twice as much, at 0.73 of the delay for everybody else.
+READ_SIZE = 128 * 1024
 
-# The evidence on which a pipe is enlarged: a full default pipe's half.
+# The evidence on which a pipe is enlarged (a default pipe's half) to hold as much as one read takes: then a read
+# empties it, and its writer is woken once. Larger, the two get in each other's way: a third less throughput at 1 MiB.
 BIG_READ = 32 * 1024
 
 # A terminal gives no count of what it holds; it never holds more than its kernel buffers do.
@@ -95,13 +96,14 @@ class Output(Selectable):
         self.owed = _pending(self.descriptor)
 
     def move(self, spool: Spool, count: int) -> int:
-        """Append up to *count* bytes; 0 at the end."""
-        moved = spool.append_from(self.descriptor, self.channel, count, time.time_ns() // 1000)
+        """Append up to *count* bytes, and no more than one read; 0 at the end."""
+        moved = spool.append_from(self.descriptor, self.channel, min(count, READ_SIZE), time.time_ns() // 1000)
         if moved >= BIG_READ and not self._enlarged:
             self._enlarged = True
             try:
-                fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+                fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, READ_SIZE)
             except OSError:
+                # The kernel's limit for this user; what it refuses is not missed.
                 pass
         return moved
 

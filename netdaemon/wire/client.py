@@ -121,16 +121,16 @@ class ClientConnection(Conversation):
             if event is not None:
                 return event
 
-    def _read_abort(self, octets: bytes) -> ConversationAborted:
+    def _read_abort(self, octets: bytes | memoryview) -> ConversationAborted:
         if self.version == 2:
             abort = self._decode(Abort, octets)
         else:
-            decoded = v1.decode_answer(Abort.command, octets, MESSAGE_HEAD, None)
+            decoded = v1.decode_answer(Abort.command, bytes(octets), MESSAGE_HEAD, None)
             assert isinstance(decoded, Abort)
             abort = decoded
         return ConversationAborted(abort.message, abort.errno)
 
-    def _read_welcome(self, id: int, command: int, octets: bytes) -> Welcome:
+    def _read_welcome(self, id: int, command: int, octets: bytes | memoryview) -> Welcome:
         if command != Welcome.command or id not in self._pending or len(octets) < MESSAGE_HEAD + 2:
             raise RemoteProtocolError(f"the command {command:#06x} came instead of the answer to HELLO")
         version = U16.unpack_from(octets, MESSAGE_HEAD)[0]
@@ -146,10 +146,12 @@ class ClientConnection(Conversation):
         self._agree(version, welcome.max_message)
         return welcome
 
-    def _read_reply(self, id: int, command: int, octets: bytes, expected: type[Request]) -> Message | Refusal:
+    def _read_reply(
+        self, id: int, command: int, octets: bytes | memoryview, expected: type[Request]
+    ) -> Message | Refusal:
         message: Message
         if self.version == 1:
-            message = v1.decode_answer(command, octets, MESSAGE_HEAD, expected.replies[-1])
+            message = v1.decode_answer(command, bytes(octets), MESSAGE_HEAD, expected.replies[-1])
             if type(message) not in (Failure, *expected.replies):
                 raise RemoteProtocolError(f"{expected.__name__} was answered with the command {command:#06x}")
         elif command == Failure.command:
@@ -178,11 +180,11 @@ class ClientConnection(Conversation):
             return Taken(accepted=sent, end=self._accepted)
         return message
 
-    def _read_event(self, id: int, command: int, octets: bytes) -> tuple[int, Message] | None:
+    def _read_event(self, id: int, command: int, octets: bytes | memoryview) -> tuple[int, Message] | None:
         if self.version == 1:
             if id != 0 or not self._attachments:
                 raise RemoteProtocolError(f"an answer has the id {id}, and no request has")
-            event = v1.decode_answer(command, octets, MESSAGE_HEAD, None)
+            event = v1.decode_answer(command, bytes(octets), MESSAGE_HEAD, None)
             if not isinstance(event, Event):
                 raise RemoteProtocolError(f"the reply {command:#06x} has the id 0, which is for events")
             if isinstance(event, Output):
@@ -201,7 +203,7 @@ class ClientConnection(Conversation):
             self._attachments.discard(id)
         return id, message
 
-    def _decode(self, declaration: type[T], octets: bytes, start: int = MESSAGE_HEAD) -> T:
+    def _decode(self, declaration: type[T], octets: bytes | memoryview, start: int = MESSAGE_HEAD) -> T:
         try:
             return layout.decode(declaration, octets, start, strict=False)
         except BadRequest as error:

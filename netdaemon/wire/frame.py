@@ -26,6 +26,9 @@ LENGTH = Struct(">I")
 # Below this a message is taken out fastest by two copies, above it by one through a view.
 SMALL = 1024
 
+# From here on it is given out as a view, so that its payload is copied once and not twice. No HELLO is as large.
+LARGE = 16 * 1024
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -37,8 +40,8 @@ class Reader(Protocol):
     def receive(self, octets: Buffer) -> None:
         """Take what one read of the socket gave; *octets* may be overwritten afterwards."""
 
-    def next(self) -> bytes | None:
-        """The next whole message, or None until more bytes come.
+    def next(self) -> bytes | memoryview | None:
+        """The next whole message, or None until more bytes come. A view is valid until the next call of anything.
 
         :raises RemoteProtocolError: the length is not allowed; the stream cannot be read any further.
         """
@@ -67,15 +70,20 @@ class FrameReader:
         self.limit = limit
         self._buffer = bytearray()
         self._start = 0
+        self._given: memoryview | None = None
 
     def receive(self, octets: Buffer) -> None:
+        if self._given is not None:
+            self._take_back()
         if self._start:
             # What was given out is dropped here, once a read, and not once a message.
             del self._buffer[: self._start]
             self._start = 0
         self._buffer += octets
 
-    def next(self) -> bytes | None:
+    def next(self) -> bytes | memoryview | None:
+        if self._given is not None:
+            self._take_back()
         start = self._start + 4
         have = len(self._buffer)
         if have < start:
@@ -94,7 +102,16 @@ class FrameReader:
         if length < SMALL:
             return bytes(self._buffer[start:end])
         with memoryview(self._buffer) as view:
-            return bytes(view[start:end])
+            if length < LARGE:
+                return bytes(view[start:end])
+            self._given = view[start:end]
+        return self._given
+
+    def _take_back(self) -> None:
+        """The buffer cannot change its size while there is a view of it."""
+        assert self._given is not None
+        self._given.release()
+        self._given = None
 
     @property
     def unfinished(self) -> bool:

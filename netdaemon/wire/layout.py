@@ -16,6 +16,9 @@ from netdaemon.wire.box import END, decode_box, key_head, read_value_length, val
 
 T = TypeVar("T")
 
+# The box of any message with a payload ends within this; where it does not, the message is read in another way.
+BOX_BEFORE_PAYLOAD = 256
+
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
@@ -106,14 +109,24 @@ def encode(message: Any) -> bytes:
     return b"".join(parts)
 
 
-def decode(declaration: type[T], octets: bytes, start: int = 0, *, strict: bool) -> T:
+def decode(declaration: type[T], octets: bytes | memoryview, start: int = 0, *, strict: bool) -> T:
     """The message of type *declaration* whose box, and payload if it has one, stand in *octets* at *start*.
+
+    Nothing in it refers to *octets* any more.
 
     :param strict: refuse keys that are not declared (requests); otherwise skip them (replies and events).
     :raises BadRequest: a field is missing, unknown, or of the wrong type; ``field`` names it.
     :raises RemoteProtocolError: it is no box.
     """
     plan = layout(declaration)  # type: ignore[arg-type]  # typeshed: a class is hashable
+    if isinstance(octets, memoryview):
+        if plan.payload is not None:
+            found = _decode_in_order(plan, bytes(octets[: start + BOX_BEFORE_PAYLOAD]), start)
+            if found is not None:
+                values, end = found
+                values[plan.payload] = bytes(octets[end:])
+                return declaration(**values)
+        octets = bytes(octets)
     values, end = _decode_in_order(plan, octets, start) or _decode_any(declaration, plan, octets, start, strict=strict)
     if plan.payload is not None:
         values[plan.payload] = octets[end:]

@@ -73,7 +73,7 @@ class ServerConnection(Conversation):
         self._requests.add(id)
         try:
             if self.version == 1:
-                return id, self._decode_v1(id, command, octets)
+                return id, self._decode_v1(id, command, bytes(octets))
             declaration = REQUESTS.get(command)
             if declaration is None or declaration is Hello:
                 return id, self._unknown(command)
@@ -86,7 +86,7 @@ class ServerConnection(Conversation):
             return BadRequest("HELLO was said already")
         return UnknownCommand(f"the command {command:#06x} is no request of version {self.version} known here")
 
-    def _read_hello(self, id: int, command: int, octets: bytes) -> Hello:
+    def _read_hello(self, id: int, command: int, octets: bytes | memoryview) -> Hello:
         if command != Hello.command:
             raise RemoteProtocolError(f"the command {command:#06x} came before HELLO")
         if id == 0:
