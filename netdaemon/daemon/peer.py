@@ -16,7 +16,15 @@ from zope.interface import implementer
 
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.policy import Principal
-from netdaemon.errors import Denied, InternalError, LimitReached, NotAttached, Refusal, RemoteProtocolError
+from netdaemon.errors import (
+    Denied,
+    InternalError,
+    LimitReached,
+    LocalProtocolError,
+    NotAttached,
+    Refusal,
+    RemoteProtocolError,
+)
 from netdaemon.interfaces import IDirectTransport, IPeerCredentials
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Attached, Event, Output, Reply
@@ -315,7 +323,13 @@ class Peer(TwistedProtocol):
         self._reply(id, ErrorReply.of(refusal))
 
     def _reply(self, id: int, reply: Reply) -> None:
-        self._send(self.connection.reply(id, reply))
+        try:
+            octets = self.connection.reply(id, reply)
+        except LocalProtocolError:
+            _log.failure("{reply} could not be told", reply=type(reply).__name__)
+            reply = ErrorReply.of(InternalError("the daemon could not tell its answer; its log has more"))
+            octets = self.connection.reply(id, reply)
+        self._send(octets)
         if isinstance(reply, Attached):
             self.attachments[id].begin()
 

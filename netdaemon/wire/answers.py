@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from netdaemon.errors import Refusal, refusal
-from netdaemon.wire.fields import BOOLEAN, INTEGER, PAYLOAD, TEXT, array
+from netdaemon.wire.fields import BOOLEAN, INTEGER, MESSAGE, PAYLOAD, TEXT, array
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import (
     COUNTS,
@@ -146,7 +146,7 @@ class Failure(Reply):
 
     code: Annotated[str, TEXT]
     errno: Annotated[int, INTEGER] = 0
-    message: Annotated[str, TEXT] = ""
+    message: Annotated[str, MESSAGE] = ""
     process: Annotated[str, TEXT] | None = None
     field: Annotated[str, TEXT] | None = None
     stage: Annotated[str, TEXT] | None = None
@@ -189,7 +189,7 @@ class Abort(Event):
 
     code: Annotated[str, TEXT] = ""
     errno: Annotated[int, INTEGER] = 0
-    message: Annotated[str, TEXT] = ""
+    message: Annotated[str, MESSAGE] = ""
 
 
 # --- events ---

@@ -71,6 +71,12 @@ def _encode_text(value: str) -> bytes:
     return value.encode("utf-8")
 
 
+def _encode_message(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value.encode("utf-8", "backslashreplace")
+
+
 def _decode_text(octets: bytes) -> str:
     return octets.decode("utf-8")
 
@@ -94,6 +100,8 @@ def _encode_octets(value: bytes) -> bytes:
 INTEGER: Field[int] = Field("integer", _encode_integer, _decode_integer)
 BOOLEAN: Field[bool] = Field("boolean", _encode_boolean, _decode_boolean)
 TEXT: Field[str] = Field("text", _encode_text, _decode_text)
+# What an error says to people: it may quote what is no text, a program's name for one, and must be told all the same.
+MESSAGE: Field[str] = Field("text", _encode_message, _decode_text)
 # Names that the operating system gives (argv, environment, paths): any bytes, as os.fsencode has them.
 OS_TEXT: Field[str] = Field("text", _encode_os_text, _decode_os_text)
 OCTETS: Field[bytes] = Field("octets", _encode_octets, bytes)
