@@ -69,3 +69,9 @@ class IOutputProtocol(Interface):
 
     def outputFailed(error: OSError) -> None:
         """Output could not be kept (a full disk); the child waits, and it is tried again by itself."""
+
+    def outputStuck() -> None:
+        """The child has exited, and what it left cannot be kept unless nobody holds what was kept before."""
+
+    def outputGivenUp(count: int) -> None:
+        """The disk is full: *count* bytes that were kept have made room for newer ones. Told now and then."""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +44,16 @@ class RunningDaemon:
 
 
 @contextlib.contextmanager
-def running_daemon(directory: Path, *options: str) -> Iterator[RunningDaemon]:
-    """A daemon with its sockets in *directory*, whose mode must be 0700; it has answered HELLO."""
+def running_daemon(directory: Path, *options: str, inside: Sequence[str] = ()) -> Iterator[RunningDaemon]:
+    """A daemon with its sockets in *directory*, whose mode must be 0700; it has answered HELLO.
+
+    :param inside: a command that executes the one after it, with a limit or in a place of its own.
+    """
     path, packets, log = str(directory / "stream"), str(directory / "packets"), directory / "log"
     command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "netdaemon"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, f"--socket={path}", f"--seqpacket={packets}", "--grace=2", *options],
+            [*inside, *command, f"--socket={path}", f"--seqpacket={packets}", "--grace=2", *options],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -56,7 +56,8 @@ class Cursor:
                     return point.status
                 if point.closed == 0 or point.closed in self._channels:
                     assert point.closed is not None
-                    return Output(channel=point.closed, offset=point.offset, time=point.time)
+                    # After a gap this may be told later than it happened; offsets never go back.
+                    return Output(channel=point.closed, offset=max(point.offset, self.offset), time=point.time)
             else:
                 self._caught_up()
                 return None

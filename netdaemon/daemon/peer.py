@@ -27,7 +27,7 @@ from netdaemon.errors import (
 )
 from netdaemon.interfaces import IDirectTransport, IPeerCredentials
 from netdaemon.process.spool import Segment
-from netdaemon.wire.answers import Attached, Event, Output, Reply
+from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply
 from netdaemon.wire.answers import Failure as ErrorReply
 from netdaemon.wire.commands import Hello, Request
 from netdaemon.wire.frame import Buffer
@@ -356,8 +356,11 @@ class Peer(TwistedProtocol):
 
     def lapsed(self, attachment: Attachment) -> None:
         if self.connection.version == 1:
-            # It cannot be told of a gap, and must not get a stream with a piece missing.
-            self._abort(errno.ENOBUFS, "output was not read in time and is not kept any longer", "too-slow")
+            self._lag()
+
+    def _lag(self) -> None:
+        """Version 1 cannot be told of a gap, and must not get a stream with a piece missing."""
+        self._abort(errno.ENOBUFS, "output was not read in time and is not kept any longer", "too-slow")
 
     def closed(self, attachment: Attachment) -> None:
         self.attachments.pop(attachment.id, None)
@@ -413,9 +416,13 @@ class Peer(TwistedProtocol):
         self._send_parts((head, segment.data))
 
     def send_event(self, id: int, event: Event) -> None:
-        if isinstance(event, Output) and self.connection.version == 1 and not event.channel:
-            # Version 1 knows of no end of channel 0.
-            return
+        if self.connection.version == 1:
+            if isinstance(event, Output) and not event.channel:
+                # Version 1 knows of no end of channel 0.
+                return
+            if isinstance(event, Gap):
+                self._lag()
+                return
         if id in self.connection.attachments:
             self._send(self.connection.event(id, event))
 

@@ -37,6 +37,16 @@ class Child(ProcessProtocol):
             error=error.strerror,
         )
 
+    def outputStuck(self) -> None:
+        self._process.holding.let_go()
+
+    def outputGivenUp(self, count: int) -> None:
+        _log.warn(
+            "the disk is full: process {id} has {count} bytes less of its output kept, to make room for newer",
+            id=self._process.id,
+            count=count,
+        )
+
     def childConnectionLost(self, childFD: int) -> None:
         self._process.channel_closed(childFD)
 

@@ -78,6 +78,13 @@ class Holding:
                 one.lapse()
         self._go_on()
 
+    def let_go(self) -> None:
+        """Nobody holds any more, whatever right was left."""
+        for one in self._spool.holders:
+            self._spool.release(one)
+            one.lapse()  # type: ignore[attr-defined]  # every holder of ours is a Holder
+        self.moved()
+
     def moved(self) -> None:
         """A reader has read on, or has left: there may be room."""
         if self._since is not None and self._spool.room() > 0:

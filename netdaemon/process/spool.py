@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Protocol
 
-PAGE = 4096
+from netdaemon.process.holes import PAGE, punch
 
 MAGIC = b"NDSPOOL1"
 
-# magic, size of the byte ring, number of marks, and the offset that the start of the byte ring stands for.
-_HEADER = Struct("<8sQQQ")
-_BASE = Struct("<Q")
+# magic, size of the byte ring, number of marks, the offset that the start of the byte ring stands for, and the offset
+# below which nothing is kept, though the ring had room for it.
+_HEADER = Struct("<8sQQQQ")
+_OFFSET = Struct("<Q")
 _BASE_AT = 24
+_FLOOR_AT = 32
 
 # While the ring begins anew its base is odd: the bytes are all there, the position is not what it seems.
 _TURNING = 1
@@ -34,6 +36,12 @@ MARK = Struct("<QQ")
 # One mark for this many kept bytes: lines of ordinary length that alternate between the channels just fit.
 BYTES_A_MARK = 64
 MARKS_MIN = 64
+
+# What a full disk makes the spool give up of its oldest bytes at a time, so that newer ones find a place.
+GIVEN_UP = 64 * 1024
+
+# What a file system says that has no room; nothing was taken from the pipe then.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # How far apart in time bytes may be and still be told under one time, in microseconds.
 MARK_INTERVAL = 10_000
@@ -64,6 +72,7 @@ class Spool:
     :param keep: how many bytes are kept; rounded up to whole pages.
     :ivar begin: the offset of the oldest byte that is kept.
     :ivar end: the offset after the newest.
+    :ivar given_up: how many kept bytes have made room for newer ones because the disk was full.
     :ivar degraded: whether bytes are copied through this program, because splice does not work on this file:
         a kill at the wrong moment could lose them.
     """
@@ -74,15 +83,18 @@ class Spool:
         self._start = PAGE + -(-self.capacity * MARK.size // PAGE) * PAGE
         self.begin = 0
         self.end = 0
+        self.given_up = 0
         self.degraded = False
         self._descriptor = descriptor
         self._view: memoryview | None = None
         self._offsets = array("Q")
         self._notes = array("Q")
         self._marks = 0
+        # Where the ring began anew last.
+        self._turned = 0
         self._holders: list[Reader] = []
         os.ftruncate(descriptor, self._start + self.size)
-        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0), 0)
+        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0, 0), 0)
         os.lseek(descriptor, self._start, os.SEEK_SET)
 
     # --- who may hold the process back -------------------------------------------------------------------------------
@@ -105,6 +117,11 @@ class Spool:
             return 0
         return max(0, self.size - (self.end - floor))
 
+    @property
+    def holders(self) -> tuple[Reader, ...]:
+        """Who holds."""
+        return tuple(self._holders)
+
     def blocking(self) -> Iterator[Reader]:
         """The holders because of which there is no room."""
         full = len(self._offsets) >= self.capacity
@@ -117,36 +134,101 @@ class Spool:
     def append_from(self, pipe: int, channel: int, count: int, now: int) -> int:
         """Move up to *count* bytes out of *pipe*, which are of *channel* and read at *now* (microseconds).
 
+        Where the disk is full, the oldest that is kept makes room, unless a holder has not read it.
+
         :return: how many; 0 at the end of the pipe.
         :raises BlockingIOError: the pipe is empty.
         :raises OSError: ENOSPC and its like: nothing was taken from the pipe.
         """
+        while True:
+            try:
+                moved = self._append_from(pipe, channel, count, now)
+            except OSError as error:
+                if error.errno in FULL and self._give_up():
+                    continue
+                raise
+            self._advance(moved)
+            return moved
+
+    def _append_from(self, pipe: int, channel: int, count: int, now: int) -> int:
         place = self.end % self.size
-        if place == 0 and self.end:
+        if place == 0:
             self._turn()
         self._mark(channel, now)
         count = min(count, self.size - place)
         if not self.degraded:
             try:
-                moved = os.splice(pipe, self._descriptor, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+                return os.splice(pipe, self._descriptor, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self.degraded = True
-        if self.degraded:
-            moved = os.write(self._descriptor, os.read(pipe, count))
-        self.end += moved
+        return self._copy(pipe, min(count, GIVEN_UP))
+
+    def _copy(self, pipe: int, count: int) -> int:
+        """Without splice. What has been read must be written: room for it is made sure of before."""
+        place = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            os.posix_fallocate(self._descriptor, place, count)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            # A file system that cannot say: what is written may not find room then, which is what degraded means.
+        return os.write(self._descriptor, os.read(pipe, count))
+
+    def _advance(self, count: int) -> None:
+        self.end += count
         if self.end - self.begin > self.size:
             self._forget(self.end - self.size)
-        return moved
+
+    def _give_up(self) -> bool:
+        """Free some of the oldest pages; False if nothing is kept, or a holder needs it."""
+        floor = min((reader.offset for reader in self._holders), default=self.end)
+        first = self.begin // PAGE * PAGE
+        target = min(floor, first + GIVEN_UP)
+        if target <= self.begin:
+            return False
+        self.given_up += target - self.begin
+        self._lose(target)
+        length = target // PAGE * PAGE - first
+        place = first % self.size
+        before = min(length, self.size - place)
+        punch(self._descriptor, self._start + place, self._start + place + before)
+        if before < length:
+            punch(self._descriptor, self._start, self._start + length - before)
+        return True
+
+    def _lose(self, target: int) -> None:
+        """Keep nothing below *target* any more, though the ring has room for it."""
+        os.pwrite(self._descriptor, _OFFSET.pack(target), _FLOOR_AT)
+        self._forget(target)
+
+    def drop_from(self, pipe: int, count: int) -> int:
+        """Take up to *count* bytes out of *pipe* and keep none of them; whoever reads is told of a gap.
+
+        For what a child left behind that has exited, where the disk is full and nothing is kept that could make room.
+
+        :return: how many; 0 at the end of the pipe.
+        :raises BlockingIOError: the pipe is empty.
+        """
+        place = self.end % self.size
+        if place == 0:
+            self._turn()
+        dropped = len(os.read(pipe, min(count, self.size - place, GIVEN_UP)))
+        os.lseek(self._descriptor, dropped, os.SEEK_CUR)
+        self._advance(dropped)
+        self.given_up += dropped
+        self._lose(self.end)
+        return dropped
 
     def _turn(self) -> None:
         """Begin the ring anew; at every instant the header and the position together tell the same end."""
-        if os.lseek(self._descriptor, 0, os.SEEK_CUR) == self._start:
+        if self._turned == self.end:
             return
-        os.pwrite(self._descriptor, _BASE.pack((self.end - self.size) | _TURNING), _BASE_AT)
+        os.pwrite(self._descriptor, _OFFSET.pack((self.end - self.size) | _TURNING), _BASE_AT)
         os.lseek(self._descriptor, self._start, os.SEEK_SET)
-        os.pwrite(self._descriptor, _BASE.pack(self.end), _BASE_AT)
+        os.pwrite(self._descriptor, _OFFSET.pack(self.end), _BASE_AT)
+        self._turned = self.end
 
     def _mark(self, channel: int, now: int) -> None:
         """Write a mark if the bytes to come are not covered by the last one."""
@@ -157,8 +239,8 @@ class Spool:
             if self._offsets[-1] == self.end:
                 # Nothing has come since: the last mark is corrected.
                 if last != note:
-                    self._notes[-1] = note
                     self._write_mark(self._marks - 1, self.end, note)
+                    self._notes[-1] = note
                 return
             if last & 3 == channel:
                 if now - (last >> 2) < MARK_INTERVAL:

@@ -6,7 +6,6 @@ Both are the kernel's, so that a kill at any moment loses and doubles nothing.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -14,11 +13,7 @@ import struct
 import termios
 from collections.abc import Callable
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_FALLOC_FL_KEEP_SIZE = 1
-_FALLOC_FL_PUNCH_HOLE = 2
-
-PAGE = 4096
+from netdaemon.process.holes import PAGE, punch
 
 # A pty takes a line of at most 4,096 bytes at a time; a pipe takes 64 KiB.
 FEED = 65536
@@ -117,8 +112,11 @@ class Stdin:
         end = (self.taken - unread) // PAGE * PAGE
         if end <= self._punched:
             return
-        start, length = ctypes.c_int64(self._punched), ctypes.c_int64(end - self._punched)
-        _libc.fallocate64(self._descriptor, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, start, length)
+        try:
+            punch(self._descriptor, self._punched, end)
+        except OSError:
+            # A file system that cannot: it costs space, and nothing else.
+            pass
         self._punched = end
 
     def discard(self) -> None:

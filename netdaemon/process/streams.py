@@ -107,6 +107,15 @@ class Output(Selectable):
                 pass
         return moved
 
+    def drop(self, spool: Spool, count: int) -> int:
+        """Take up to *count* bytes and keep none; 0 at the end."""
+        return spool.drop_from(self.descriptor, count)
+
+    @property
+    def residue(self) -> int:
+        """Bytes that are here and that no descriptor tells of."""
+        return 0
+
 
 class TerminalOutput(Output):
     """The master side of a terminal, read by way of a pipe, because splice has a pipe at one end."""
@@ -119,23 +128,39 @@ class TerminalOutput(Output):
     def count_owed(self) -> None:
         self.owed = TERMINAL_HOLDS
 
-    def move(self, spool: Spool, count: int) -> int:
+    @property
+    def residue(self) -> int:
+        return self._residue
+
+    def _fill(self, count: int) -> bool:
+        """Have something in the relay; False at the end."""
         if not self._residue:
             try:
                 self._residue = os.splice(self.descriptor, self._relay[1], count, flags=os.SPLICE_F_NONBLOCK)
             except OSError as error:
-                if error.errno == errno.EIO:
-                    return 0
-                raise
-            if not self._residue:
-                return 0
+                # What a terminal says when everybody at its other end has gone.
+                if error.errno != errno.EIO:
+                    raise
+        return self._residue > 0
+
+    def move(self, spool: Spool, count: int) -> int:
         total = 0
-        # To the last byte, though the ring may turn in between: nothing tells the reactor of what stays in the relay.
-        while self._residue:
-            moved = spool.append_from(self._relay[0], self.channel, self._residue, time.time_ns() // 1000)
-            self._residue -= moved
-            total += moved
+        if self._fill(count):
+            # To the last byte, though the ring may turn in between: nothing tells the reactor of what stays here.
+            while self._residue and total < count:
+                moved = spool.append_from(
+                    self._relay[0], self.channel, min(self._residue, count - total), time.time_ns() // 1000
+                )
+                self._residue -= moved
+                total += moved
         return total
+
+    def drop(self, spool: Spool, count: int) -> int:
+        if not self._fill(count):
+            return 0
+        dropped = spool.drop_from(self._relay[0], min(self._residue, count))
+        self._residue -= dropped
+        return dropped
 
     def close(self) -> None:
         super().close()

@@ -21,10 +21,26 @@ from netdaemon.keeper.launch import ExitStatus, Launched, resize
 from netdaemon.process import signals
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
-from netdaemon.process.streams import STDERR, STDIN, STDOUT, Exit, Input, Output, TerminalInput, TerminalOutput
+from netdaemon.process.streams import (
+    READ_SIZE,
+    STDERR,
+    STDIN,
+    STDOUT,
+    Exit,
+    Input,
+    Output,
+    TerminalInput,
+    TerminalOutput,
+)
 
 # Seconds until output that could not be kept is tried again.
 RETRY = 1.0
+
+# How often it is tried again for a child that has exited; then nobody may hold any more, so that its exit is told.
+RETRIES_AFTER_EXIT = 3
+
+# Seconds until it is told again that output makes room for newer output on a full disk.
+TELL_AGAIN = 60.0
 
 _log = Logger()
 
@@ -58,7 +74,10 @@ class ProcessTransport:
         self._settled = False
         self._ended = False
         self._retry: Any = None
-        self._failing = False
+        # How often in a row output could not be kept.
+        self._failures = 0
+        self._given_up = spool.given_up
+        self._given_up_told: float | None = None
         self._exit = Exit(launched.pidfd, self)
         self._input: Input | None
         self._outputs: dict[int, Output] = {}
@@ -105,33 +124,75 @@ class ProcessTransport:
             return False
         start = self._spool.end
         try:
-            moved = output.move(self._spool, room)
+            more = self._move(output, room)
         except BlockingIOError:
             output.owed = None if output.owed is None else 0
             return True
         except OSError as error:
             self._keep_failed(error)
             return False
-        self._failing = False
-        if not moved:
+        finally:
+            # Of a terminal's output some may have been kept before a failure.
+            self._arrived(output, start, self._spool.end - start)
+        if not more:
             self._close_output(output)
-            return True
-        if output.owed:
-            output.owed = max(0, output.owed - moved)
-        if self._watcher is not None:
-            self._tell(lambda: self._watcher.outputArrived(output.channel, moved))
-        else:
-            data = bytes(self._spool.segment(start, moved).data)
-            self._tell(lambda: self._protocol.childDataReceived(output.channel, data))
         return True
+
+    def _move(self, output: Output, room: int) -> bool:
+        """One read; False at the end. What an exited child left is kept whoever holds, or at the very least counted."""
+        try:
+            more = output.move(self._spool, room) > 0
+        except BlockingIOError:
+            raise
+        except OSError:
+            if self.status is None or self._failures < RETRIES_AFTER_EXIT:
+                raise
+        else:
+            self._failures = 0
+            return more
+        if self._watcher is not None:
+            self._tell(self._watcher.outputStuck)
+        try:
+            return output.move(self._spool, READ_SIZE) > 0
+        except BlockingIOError:
+            raise
+        except OSError:
+            return output.drop(self._spool, READ_SIZE) > 0
+
+    def _arrived(self, output: Output, start: int, count: int) -> None:
+        """*count* bytes from *start* on are new in the spool, or were dropped."""
+        if not count:
+            return
+        if output.owed:
+            output.owed = max(0, output.owed - count)
+        if self._spool.given_up != self._given_up:
+            self._gave_up()
+        if self._watcher is not None:
+            self._tell(lambda: self._watcher.outputArrived(output.channel, count))
+            return
+        end = start + count
+        start = max(start, self._spool.begin)
+        while start < end:
+            data = bytes(self._spool.segment(start, end - start).data)
+            start += len(data)
+            self._tell(lambda data=data: self._protocol.childDataReceived(output.channel, data))  # type: ignore[misc]
+
+    def _gave_up(self) -> None:
+        """Tell of a full disk that makes less be kept; rarely, though it may happen at every read."""
+        given_up, self._given_up = self._spool.given_up - self._given_up, self._spool.given_up
+        now = self.reactor.seconds()
+        if self._given_up_told is None or now - self._given_up_told >= TELL_AGAIN:
+            self._given_up_told = now
+            if self._watcher is not None:
+                self._tell(lambda: self._watcher.outputGivenUp(given_up))
 
     def _keep_failed(self, error: OSError) -> None:
         self.pauseProducing()
         if self._retry is None:
             self._retry = self.reactor.callLater(RETRY, self._try_again)
-        if not self._failing:
+        self._failures += 1
+        if self._failures == 1:
             # Told once, until it has worked again.
-            self._failing = True
             if self._watcher is not None:
                 self._tell(lambda: self._watcher.outputFailed(error))
             else:
@@ -159,8 +220,10 @@ class ProcessTransport:
         """Read again."""
         if self._retry is not None:
             return
-        for output in self._outputs.values():
+        for output in list(self._outputs.values()):
             self.reactor.addReader(output)
+            if output.residue:
+                self.readable(output)
 
     # --- exit --------------------------------------------------------------------------------------------------------
 

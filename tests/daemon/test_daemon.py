@@ -205,6 +205,23 @@ def test_a_gap_is_exact() -> None:
         assert (gap.from_, gap.to) == (5, 10_000 - 4096)
 
 
+def test_an_end_of_output_that_a_gap_has_passed() -> None:
+    """It is told behind the gap, at the gap's end: offsets never go back."""
+    with world() as w:
+        client = w.client()
+        id, _, child = w.start(client, keep=4096)
+        w.ask(client, Flow(to=id, paused=True))
+        child.write(b"error", 2)
+        child.close(2)
+        w.daemon.settle()
+        child.write(b"x" * 10_000)
+        w.daemon.settle()
+        w.ask(client, Flow(to=id, paused=False))
+        assert output_of(client, id) == b"x" * 4096
+        end = next(m for other, m in client.got if isinstance(m, Output) and m.channel == 2)
+        assert (end.payload, end.offset) == (b"", 10_005 - 4096)
+
+
 def test_channels() -> None:
     """An attachment may want one output only."""
     with world() as w:

@@ -31,8 +31,16 @@ class Wire:
         self._buffer = bytearray(READ_SIZE)
         self.later: list[tuple[int, Message | Refusal]] = []
         if greet:
-            self.sock.sendall(self.connection.hello(Hello(client="faults")))
-            self.receive()
+            try:
+                self.sock.sendall(self.connection.hello(Hello(client="faults")))
+            except BrokenPipeError:
+                # Whoever is not let in is told so before HELLO was sent, and may read why.
+                pass
+            try:
+                self.receive()
+            except BaseException:
+                self.sock.close()
+                raise
 
     def receive(self) -> tuple[int, Message | Refusal]:
         """The next message."""
@@ -83,7 +91,7 @@ class Wire:
         return id
 
     def events(self, id: int) -> Iterator[Message | Refusal]:
-        """What is told on an attachment, for as long as it is asked for."""
+        """What is told on an attachment, for as long as it is asked for; what is told on others is dropped."""
         while self.later:
             other, message = self.later.pop(0)
             if other == id:

@@ -1,8 +1,10 @@
 """The spool against a model that keeps everything: offsets, channels, gaps, holders, and what the file itself tells."""
 
+import errno
 import fcntl
 import os
-from struct import Struct
+import termios
+from struct import Struct, unpack
 
 import pytest
 from hypothesis import given, settings
@@ -197,3 +199,108 @@ def test_sizes(keep: int) -> None:
         assert os.fstat(file).st_blocks * 512 <= PAGE
     finally:
         spool.close()
+
+
+class SmallDisk:
+    """A file system with room for so many bytes of one file: what `os.splice` and `os.pwrite` say when it is full."""
+
+    def __init__(self, file: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._file = file
+        self.room = room
+        self._splice, self._pwrite = os.splice, os.pwrite
+        monkeypatch.setattr(os, "splice", self.splice)
+        monkeypatch.setattr(os, "pwrite", self.pwrite)
+
+    def _check(self, place: int, count: int) -> int:
+        """How many of *count* bytes at *place* have a page or can get one."""
+        free = (self.room - os.fstat(self._file).st_blocks * 512) // PAGE
+        for page in range(place // PAGE, -(-(place + count) // PAGE)):
+            free -= not self._present(page)
+            if free < 0:
+                return max(0, page * PAGE - place)
+        return count
+
+    def _present(self, page: int) -> bool:
+        here = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            return os.lseek(self._file, page * PAGE, os.SEEK_DATA) == page * PAGE
+        except OSError:
+            return False
+        finally:
+            os.lseek(self._file, here, os.SEEK_SET)
+
+    def splice(self, source: int, target: int, count: int, **options: int) -> int:
+        waiting = unpack("i", fcntl.ioctl(source, termios.FIONREAD, bytes(4)))[0]
+        fits = self._check(os.lseek(self._file, 0, os.SEEK_CUR), min(count, waiting))
+        if waiting and not fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._splice(source, target, min(count, fits) if waiting else count, **options)
+
+    def pwrite(self, file: int, data: bytes, place: int) -> int:
+        if self._check(place, len(data)) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._pwrite(file, data, place)
+
+
+# The header, and the first page of marks.
+PAGES_OF_OURS = 2
+
+
+@pytest.mark.parametrize("pages", [1, 2, 5, 40])
+def test_on_a_full_disk_less_is_kept(monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
+    """The oldest makes room for the newest, whatever is kept is right, and it is more again when there is room."""
+    fed = Fed(64 * PAGE)
+    disk = SmallDisk(fed.file, (PAGES_OF_OURS + pages) * PAGE, monkeypatch)
+    try:
+        for number in range(300):
+            fed.append(bytes([number % 251]) * 1500, now=number)
+            assert fed.read(fed.spool.begin) == bytes(fed.model[fed.spool.begin :])
+        assert fed.spool.given_up > 0
+        assert fed.spool.end - fed.spool.begin <= pages * PAGE
+        assert unpack("<Q", os.pread(fed.file, 8, 32))[0] == fed.spool.begin
+        disk.room = 100 * PAGE
+        for number in range(300):
+            fed.append(bytes([number % 251]) * 1500, now=number)
+        assert fed.spool.end - fed.spool.begin == fed.spool.size
+        assert fed.read(fed.spool.begin) == bytes(fed.model[fed.spool.begin :])
+    finally:
+        fed.close()
+
+
+def test_a_full_disk_takes_nothing_from_a_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has not read stays; appending fails, nothing has left the pipe, and it works when it has read on."""
+    fed = Fed(16 * PAGE)
+    SmallDisk(fed.file, (PAGES_OF_OURS + 2) * PAGE, monkeypatch)
+    reader = Reader()
+    fed.spool.hold(reader)
+    try:
+        os.write(fed.writing, b"x" * 3 * PAGE)
+        assert fed.spool.append_from(fed.reading, 1, 3 * PAGE, 1) == 2 * PAGE
+        with pytest.raises(OSError, match="No space"):
+            fed.spool.append_from(fed.reading, 1, PAGE, 1)
+        assert fed.spool.begin == 0
+        reader.offset = PAGE
+        assert fed.spool.append_from(fed.reading, 1, PAGE, 1) == PAGE
+        assert (fed.spool.begin, fed.spool.end) == (PAGE, 3 * PAGE)
+    finally:
+        fed.close()
+
+
+def test_what_cannot_be_kept_at_all_is_counted() -> None:
+    """Dropped bytes have their offsets, and nothing that is read later is taken for another byte."""
+    fed = Fed(2 * PAGE)
+    try:
+        fed.append(b"kept" * 100)
+        os.write(fed.writing, b"d" * 3 * PAGE)
+        dropped = 0
+        while dropped < 3 * PAGE:
+            dropped += fed.spool.drop_from(fed.reading, 3 * PAGE - dropped)
+        assert fed.spool.begin == fed.spool.end == 400 + 3 * PAGE
+        fed.model += b"d" * 3 * PAGE
+        fed.channels += bytes([1]) * 3 * PAGE
+        fed.append(b"again", 2)
+        assert fed.read(400 + 3 * PAGE) == b"again"
+        base = unpack("<Q", os.pread(fed.file, 8, 24))[0]
+        assert base + os.lseek(fed.file, 0, os.SEEK_CUR) - fed.spool._start == fed.spool.end
+    finally:
+        fed.close()
