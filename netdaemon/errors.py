@@ -165,7 +165,7 @@ class BadRequest(Refusal, code="bad-request", number=errno.EINVAL):
 
 
 class TooLarge(Refusal, code="too-large", number=errno.EMSGSIZE):
-    """The reply would not fit into one message; ask for less at a time."""
+    """It would not fit into one message: the reply, or the record of what is to be started."""
 
 
 class StdinFull(Refusal, code="stdin-full", number=errno.EAGAIN):

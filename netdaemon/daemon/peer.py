@@ -24,6 +24,7 @@ from netdaemon.errors import (
     NotAttached,
     Refusal,
     RemoteProtocolError,
+    ShuttingDown,
 )
 from netdaemon.interfaces import IDirectTransport, IPeerCredentials
 from netdaemon.process.spool import Segment
@@ -180,9 +181,13 @@ class Peer(TwistedProtocol):
         abort()
 
     def close(self, reason: Reason) -> None:
-        """End every attachment with *reason*, and the connection once that has been sent."""
+        """End every attachment with *reason*, and the connection once that has been sent; what waits is refused."""
         if self._closing:
             return
+        for id, waiting in list(self._deferred.items()):
+            del self._deferred[id]
+            waiting.cancel()
+            self._reply(id, ErrorReply.of(ShuttingDown("the daemon stops, and this has not come about")))
         for attachment in list(self.attachments.values()):
             attachment.end(reason)
         self._closing = True
@@ -331,7 +336,11 @@ class Peer(TwistedProtocol):
             octets = self.connection.reply(id, reply)
         self._send(octets)
         if isinstance(reply, Attached):
-            self.attachments[id].begin()
+            if id in self.connection.attachments:
+                self.attachments[id].begin()
+            else:
+                # The reply was too large, and it was told instead that it is.
+                self.attachments[id].close()
 
     # --- attachments -------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class DaemonService(Service):
         self._files = open_files(settings.state)
         self.table = ProcessTable(reactor, launcher, settings, self._files)
         self.table.on_removed = self._removed
+        self.table.on_exited = self._let_pass
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
         self.peers: set[Peer] = set()

@@ -54,7 +54,10 @@ class ProcessTable:
         self._exited: OrderedDict[str, Process] = OrderedDict()
         self._closing = False
         self._retaining: Any = None
+        # Those whose exit has not been told on.
+        self._fresh: list[Process] = []
         self.on_removed: Callable[[Process], None] = lambda process: None
+        self.on_exited: Callable[[Process], None] = lambda process: None
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -207,13 +210,17 @@ class ProcessTable:
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
-        if len(self._exited) > self._settings.exited and self._retaining is None:
+        if self._retaining is None:
             # Not now: whoever is attached is told of the exit first.
             self._retaining = self._reactor.callLater(0, self._retain)
+        self._fresh.append(process)
 
     def _retain(self) -> None:
-        """Forget the oldest of the finished that are too many; those that are being read last."""
+        """Tell of those that have exited, and forget the oldest that are too many; those that are being read last."""
         self._retaining = None
+        fresh, self._fresh = self._fresh, []
+        for process in fresh:
+            self.on_exited(process)
         excess = len(self._exited) - self._settings.exited
         for process in list(self._exited.values()):
             if excess <= 0:

@@ -20,6 +20,7 @@ from netdaemon.errors import (
     StdinClosed,
     StdinFull,
     StdinHole,
+    UnknownChannel,
     WrongGeneration,
 )
 from netdaemon.interfaces import ILauncher
@@ -272,74 +273,78 @@ class Process:
     def write(self, data: bytes, at: int | None, *, whole: bool = False) -> int:
         """Feed it. No data is EOF, and may be repeated.
 
+        :param at: the offset of the first byte: what is below the end was taken before and is no error, whatever has
+            become of the process since.
         :param whole: take all of it or nothing.
         :return: how many bytes are safe, at least one if there are any.
-        :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: nothing was taken.
+        :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: what ``accepted`` counts was taken before.
         """
         if not data:
             self._write_eof(at)
             return 0
+        repeated = 0 if at is None else max(0, min(self.stdin.end - at, len(data)))
+        if repeated == len(data):
+            return repeated
+        told: dict[str, Any] = {"process": self.id, "accepted": repeated, "end": self.stdin.end}
         if self.status is not None:
-            raise AlreadyExited(f"process {self.id} has exited", process=self.id, accepted=0, end=self.stdin.end)
+            raise AlreadyExited(f"process {self.id} has exited", **told)
         if self._transport is None:
-            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
-        if self.stdin.closed and not (at is not None and at + len(data) <= self.stdin.end):
-            raise StdinClosed(
-                f"the standard input of process {self.id} is closed", process=self.id, accepted=0, end=self.stdin.end
-            )
+            raise NotRunning(f"process {self.id} is {self.state.value}", **told)
+        if self.stdin.closed:
+            raise StdinClosed(f"the standard input of process {self.id} is closed", **told)
         if whole and len(data) > self.stdin.room:
-            raise self._full()
+            raise self._full(told)
         try:
             accepted = self.stdin.accept(data, at)
         except Hole:
-            raise StdinHole(
-                f"at is {at}, and {self.stdin.end} is the end of what has been taken",
-                process=self.id,
-                accepted=0,
-                end=self.stdin.end,
-            ) from None
+            raise self._hole(at) from None
         except OSError as error:
             raise StdinFull(
                 f"input for process {self.id} cannot be kept: {os.strerror(error.errno or 0)}",
-                process=self.id,
-                accepted=0,
-                end=self.stdin.end,
                 number=error.errno,
+                **told,
             ) from error
         if whole and accepted < len(data):
             # The disk was full in the middle of it.
             self.stdin.take_back(accepted)
             accepted = 0
         if not accepted:
-            raise self._full()
+            raise self._full(told)
         self._transport.feed()
         return accepted
 
-    def _full(self) -> StdinFull:
-        return StdinFull(
-            f"{self.stdin.waiting} bytes wait for process {self.id}, and {self.stdin.window} may",
+    def _full(self, told: dict[str, Any]) -> StdinFull:
+        return StdinFull(f"{self.stdin.waiting} bytes wait for process {self.id}, and {self.stdin.window} may", **told)
+
+    def _hole(self, at: int | None) -> StdinHole:
+        return StdinHole(
+            f"at is {at}, and {self.stdin.end} is the end of what has been taken",
             process=self.id,
+            field="at",
             accepted=0,
             end=self.stdin.end,
         )
 
     def _write_eof(self, at: int | None) -> None:
         if at is not None and at > self.stdin.end:
-            raise StdinHole(
-                f"at is {at}, and {self.stdin.end} is the end of what has been taken",
-                process=self.id,
-                accepted=0,
-                end=self.stdin.end,
-            )
+            raise self._hole(at)
         if self._transport is None or self.stdin.closed:
             return
         if self.identity.pty is not None:
-            self.write(END_OF_TRANSMISSION, None)
+            # A byte like any other: it counts, and what comes again at its offset is a repeat.
+            self.write(END_OF_TRANSMISSION, at)
         else:
             self._transport.closeStdin()
 
     def close_output(self, channel: int) -> None:
-        """Close our end of an output: a child that writes to it is told by SIGPIPE."""
+        """Close our end of an output: a child that writes to it is told by SIGPIPE.
+
+        :raises UnknownChannel: it has no such output.
+        """
+        if channel not in self.channels:
+            raise UnknownChannel(
+                f"process {self.id} has no channel {channel}; all its output is on 1", process=self.id, field="channel"
+            )
         if self._transport is not None:
             self._transport.closeChildFD(channel)
 
@@ -372,7 +377,6 @@ class Process:
         self._transport.resize(rows, columns)
 
     @property
-    def open_channels(self) -> frozenset[int]:
-        """The outputs that may still give something."""
-        both = {Channel.STDOUT} if self.identity.merge or self.identity.pty else {Channel.STDOUT, Channel.STDERR}
-        return frozenset(both - self._closed)
+    def channels(self) -> tuple[int, ...]:
+        """The outputs that it has."""
+        return (Channel.STDOUT,) if self.identity.merge else (Channel.STDOUT, Channel.STDERR)

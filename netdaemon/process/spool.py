@@ -279,6 +279,9 @@ class Spool:
         place = offset % self.size
         length = min(limit, until - offset, self.size - place)
         if self._view is None:
+            if self._descriptor < 0:
+                # mmap would take it for a wish for empty memory.
+                raise ValueError("the spool is closed")
             self._view = memoryview(
                 mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
             )

@@ -24,6 +24,9 @@ from netdaemon.wire.records import (
 # Input that may wait for one process: four default pipes' worth. Told in HELLO.
 WINDOW = 256 * 1024
 
+# Characters of an error's message: more is not read by anybody, and what it quotes may be a whole argument.
+MESSAGE_MOST = 2000
+
 NO_LIMITS = Limits()
 NO_COUNTS = Counts()
 
@@ -159,7 +162,7 @@ class Failure(Reply):
         return cls(
             code=error.code,
             errno=error.errno,
-            message=error.message,
+            message=error.message if len(error.message) <= MESSAGE_MOST else error.message[:MESSAGE_MOST] + "...",
             process=error.process,
             field=error.field,
             stage=error.stage,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from netdaemon.errors import BadRequest
+from netdaemon.errors import BadRequest, TooLarge
 from netdaemon.wire.answers import Attached, DaemonInfo, Listing, Message, OfProcess, Ok, Reply, Started, Taken, Welcome
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OCTETS, OS_TEXT, PAYLOAD, TEXT, array
+from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import (
     FATE,
     PTY,
@@ -32,6 +33,10 @@ from netdaemon.wire.records import (
 KEEP = 1 << 20
 KEEP_MIN = 4096
 KEEP_MAX = 256 << 20
+
+# What a process's argv, labels and directory may come to in its record, which has to fit into a message: the rest of a
+# record is far below what is left here.
+RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
 
 # An attachment that holds for ever.
 FOR_EVER = -1
@@ -128,6 +133,18 @@ class Start(Request):
                 if value is not None:
                     raise BadRequest(f"{field} is given without attach", field=field)
         _check_cursor(self.from_, self.channels, self.hold)
+        words = (*self.argv, *(self.labels or ()), self.cwd or "")
+        # A character is four bytes at most: nearly always that is all that there is to look at.
+        if sum(map(len, words)) * 4 + len(words) * 4 > RECORD_WORDS_MAX:
+            self._check_record(words)
+
+    def _check_record(self, words: tuple[str, ...]) -> None:
+        size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words)
+        if size > RECORD_WORDS_MAX:
+            raise TooLarge(
+                f"argv, labels and cwd come to {size} bytes, and {RECORD_WORDS_MAX} fit into the process's record",
+                field="argv",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from netdaemon.errors import (
     StdinClosed,
     StdinFull,
     StdinHole,
+    TooLarge,
     UnknownChannel,
     WrongGeneration,
 )
@@ -36,6 +37,7 @@ from netdaemon.wire.answers import (
     Taken,
 )
 from netdaemon.wire.commands import (
+    RECORD_WORDS_MAX,
     Attach,
     Data,
     Detach,
@@ -303,6 +305,27 @@ def test_input_to_a_child_that_never_reads() -> None:
         assert record.process.stdin_end == taken
 
 
+def test_repeated_input_is_no_error_whatever_has_happened_since() -> None:
+    """Whoever comes back and repeats what was safe learns that it was; what was not is refused, and how much was."""
+    with world() as w:
+        client = w.client()
+        id, _, child = w.start(client)
+        assert w.ask(client, Data(to=id, payload=b"hello\n", at=0))[1] == Taken(accepted=6, end=6)
+        assert w.ask(client, Data(to=id))[1] == Taken(accepted=0, end=6)
+        assert w.ask(client, Data(to=id, payload=b"lo\n", at=3))[1] == Taken(accepted=3, end=6)
+        refusal = w.ask(client, Data(to=id, payload=b"o\nmore", at=4))[1]
+        assert isinstance(refusal, StdinClosed)
+        assert (refusal.accepted, refusal.end) == (2, 6)
+        child.exit(0)
+        w.daemon.settle()
+        assert w.ask(client, Data(to=id, payload=b"hello\n", at=0))[1] == Taken(accepted=6, end=6)
+        refusal = w.ask(client, Data(to=id, payload=b"o\nmore", at=4))[1]
+        assert isinstance(refusal, AlreadyExited)
+        assert (refusal.accepted, refusal.end) == (2, 6)
+        assert w.ask(client, Data(to=id))[1] == Taken(accepted=0, end=6)
+        assert isinstance(w.ask(client, Data(to=id, at=7))[1], StdinHole)
+
+
 def test_a_child_that_closes_its_stdin() -> None:
     """It is told as the EOF of channel 0; what is sent from then on is refused."""
     with world() as w:
@@ -326,6 +349,17 @@ def test_closing_an_output() -> None:
         child.write(b"err", 2)
         w.daemon.settle()
         assert output_of(client, id) == b"err"
+
+
+def test_an_output_that_is_not_there_cannot_be_closed() -> None:
+    """A merged process has one output."""
+    with world() as w:
+        client = w.client()
+        id, _, child = w.start(client, merge=True)
+        assert isinstance(w.ask(client, Data(to=id, channel=2))[1], UnknownChannel)
+        assert isinstance(w.ask(client, Data(to=id, channel=1))[1], Taken)
+        child.exit(0)
+        w.daemon.settle()
 
 
 def test_read_only() -> None:
@@ -448,6 +482,43 @@ def test_shutdown() -> None:
         assert not w.daemon.shutdown_asked
         assert isinstance(w.ask(client, Shutdown())[1], Ok)
         assert w.daemon.shutdown_asked
+
+
+def test_a_process_whose_record_fits_into_no_message_is_not_started() -> None:
+    """Nobody could list it; the largest that fits is started, listed and attached to."""
+    with world() as w:
+        client = w.client()
+        for argv in (("x", "y" * (RECORD_WORDS_MAX - 8)), ("é" * (RECORD_WORDS_MAX // 2),), ("x",) * 207_000):
+            with pytest.raises(TooLarge):
+                Start(argv=argv)
+            request = Start(argv=("x",), attach=True)
+            object.__setattr__(request, "argv", argv)
+            refusal = w.ask(client, request)[1]
+            assert isinstance(refusal, TooLarge)
+            assert refusal.field == "argv"
+        assert w.children == []
+        w.start(client, "x", "y" * (RECORD_WORDS_MAX - 20))
+        listing = w.ask(client, List())[1]
+        assert isinstance(listing, Listing)
+        assert len(listing.processes) == 1
+        w.children[0].exit(0)
+        w.daemon.settle()
+
+
+def test_what_waits_is_answered_when_the_daemon_stops() -> None:
+    """What has not come about by then is refused, not forgotten."""
+    with world() as w:
+        client = w.client()
+        _, name, child = w.start(client)
+        child.exit(0)
+        w.daemon.settle()
+        id = w.post(client, Wait(process=name, for_=Until.REMOVED))
+        stopping = w.daemon.service.stopService()
+        w.daemon.settle()
+        w.reactor.advance(5)
+        w.daemon.settle()
+        assert stopping.called
+        assert [type(message) for other, message in client.got if other == id] == [ShuttingDown]
 
 
 def test_stopping_tells_everybody_everything() -> None:

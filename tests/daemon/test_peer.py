@@ -419,6 +419,22 @@ def test_version_1_input_is_taken_whole_or_not_at_all() -> None:
         assert isinstance(w.ask(client, Data(to=id, payload=b"x" * 65_535))[1], Taken)
 
 
+def test_a_version_1_process_disappears_at_its_exit_when_nobody_is_attached() -> None:
+    """Version 1 has no way to remove it."""
+    with world() as w:
+        client, other = w.client(version=1), w.client()
+        _, _, child = w.start(client)
+        assert client.transport is not None
+        client.transport.loseConnection()
+        w.daemon.settle()
+        listing = w.ask(other, List())[1]
+        assert isinstance(listing, Listing)
+        assert len(listing.processes) == 1
+        child.exit(0)
+        w.daemon.settle()
+        assert w.ask(other, List())[1] == Listing()
+
+
 def test_a_version_1_client_may_use_one_id_for_everything() -> None:
     """Its events come on id 0: the id of its START is free again once that is answered."""
     with world() as w:

@@ -148,6 +148,24 @@ def test_a_terminal() -> None:
     assert running.finish().code == 0
 
 
+def test_the_end_of_input_on_a_terminal_is_a_byte() -> None:
+    """It counts, so that whoever comes back repeats it without typing it twice, and goes on behind it."""
+    running = Running("sh", "-c", "stty -echo; echo ready; cat; echo first; cat; echo second", pty=Pty())
+    running.until(lambda: b"ready" in running.output())
+    assert running.process.write(b"one\n", 0) == 4
+    assert running.process.write(b"", 4) == 0
+    assert running.process.stdin.end == 5
+    running.until(lambda: b"first" in running.output())
+    running.process.write(b"", 4)
+    assert running.process.stdin.end == 5
+    assert running.process.write(b"two\n", 5) == 4
+    running.until(lambda: b"two" in running.output())
+    running.process.write(b"", 9)
+    running.until(lambda: b"second" in running.output())
+    assert running.output().split() == [b"ready", b"one", b"first", b"two", b"second"]
+    assert running.finish().code == 0
+
+
 def test_a_terminal_in_floods() -> None:
     """Every byte of a flood through a terminal, with a ring that turns many times."""
     running = Running("sh", "-c", "stty raw -echo; seq 200000", pty=Pty(), keep=4096)
