@@ -33,7 +33,7 @@ from netdaemon.client.session import Session
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
 from netdaemon.interfaces import IDirectTransport, ILauncher, IPeerCredentials
-from netdaemon.keeper.launch import ExitStatus, Launched, LaunchError, Spec
+from netdaemon.keeper.launch import Ends, ExitStatus, Launched, LaunchError, Spec, open_streams
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class MemoryReactor(Clock):
 
 
 class FakeChild:
-    """A child that the test plays: its ends of the pipes, and its exit."""
+    """A child that the test plays: its ends of the pipes or its side of a terminal, and its exit."""
 
     def __init__(self, spec: Spec, pid: int) -> None:
         self.spec = spec
@@ -108,17 +108,13 @@ class FakeChild:
         self.status: ExitStatus | None = None
         self.released = False
         self.signals: list[tuple[int, str]] = []
-        stdin, ours_stdin = os.pipe2(os.O_CLOEXEC)
-        ours_stdout, stdout = os.pipe2(os.O_CLOEXEC)
+        ends = Ends()
+        # By channel; of a terminal, and of merged outputs, several are one.
+        self._ends = dict(enumerate(open_streams(ends, spec)))
+        for number in self._ends.values():
+            os.set_blocking(number, False)
         ours_exit, self._exit = os.pipe2(os.O_CLOEXEC)
-        self._ends = {0: stdin, 1: stdout}
-        ours_stderr = -1
-        if not spec.merge:
-            ours_stderr, self._ends[2] = os.pipe2(os.O_CLOEXEC)
-        for number in (ours_stdin, ours_stdout, ours_stderr, *self._ends.values()):
-            if number >= 0:
-                os.set_blocking(number, False)
-        self.launched = Launched(pid=pid, pidfd=ours_exit, stdin=ours_stdin, stdout=ours_stdout, stderr=ours_stderr)
+        self.launched = ends.launched(pid, ours_exit)
 
     def write(self, data: bytes, channel: int = 1) -> int:
         """Write output; how many bytes a pipe had room for: it holds 64 KiB until the daemon reads.
@@ -134,9 +130,19 @@ class FakeChild:
         """
         return os.read(self._ends[0], 1 << 20)
 
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of its terminal.
+
+        :raises OSError: it has none.
+        """
+        columns, rows = os.get_terminal_size(self._ends[0])
+        return rows, columns
+
     def close(self, channel: int) -> None:
         """Close one stream."""
-        os.close(self._ends.pop(channel))
+        number = self._ends.pop(channel)
+        if number not in self._ends.values():
+            os.close(number)
 
     def exit(self, code: int | None = 0, *, signal: int | None = None, leave_open: bool = False) -> None:
         """Exit. *leave_open* keeps the streams open, as a grandchild that has them would."""

@@ -8,7 +8,7 @@ from netdaemon import LaunchFailed, NoSuchProcess
 from netdaemon.keeper.launch import LaunchError
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.testing import MemoryDaemon, MemoryReactor
-from netdaemon.wire.records import State
+from netdaemon.wire.records import Pty, State
 
 
 def test_the_example() -> None:
@@ -65,4 +65,27 @@ def test_real_programs_in_memory() -> None:
     record = daemon.settle(exited)
     assert record is not None
     assert (record.code, record.end) == (4, 6)
+    daemon.stop()
+
+
+def test_a_terminal_that_the_test_plays() -> None:
+    """The child has the other side of a real one: its line discipline, its size."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    process = daemon.settle(client.start(["/srv/shell"], pty=Pty(rows=10, columns=20)))
+    assert process is not None
+    child = daemon.children[0]
+    daemon.settle(process.write(b"typed\n"))
+    daemon.settle()
+    assert child.read() == b"typed\n"
+    daemon.settle(process.resize(30, 40))
+    daemon.settle()
+    assert child.size() == (30, 40)
+    child.write(b"shown\n")
+    daemon.settle()
+    child.exit(2)
+    record = daemon.settle(client.wait(process))
+    assert record is not None
+    assert record.code == 2
+    assert process.offset == len(b"typed\r\n" + b"shown\r\n")
     daemon.stop()

@@ -94,8 +94,8 @@ class ExitStatus:
 
 
 @dataclass
-class _Ends:
-    """The descriptors of a start that is under way, so that every way out closes what it must."""
+class Ends:
+    """Both ends of the streams of a start that is under way, so that every way out closes what it must."""
 
     ours: dict[str, int] = field(default_factory=dict)
     theirs: list[int] = field(default_factory=list)
@@ -108,6 +108,19 @@ class _Ends:
         self.theirs.append(given)
         os.set_blocking(kept, False)
         return given
+
+    def launched(self, pid: int, pidfd: int) -> Launched:
+        """Our ends, as they are handed over."""
+        ours = self.ours
+        return Launched(
+            pid=pid,
+            pidfd=pidfd,
+            stdin=ours["stdin"],
+            stdout=ours["stdout"],
+            stderr=ours.get("stderr", -1),
+            stdin_relay=(ours.get("stdin relay out", -1), ours.get("stdin relay in", -1)),
+            stdout_relay=(ours.get("stdout relay out", -1), ours.get("stdout relay in", -1)),
+        )
 
     def close_theirs(self) -> None:
         while self.theirs:
@@ -135,9 +148,9 @@ def begin(spec: Spec) -> Begun:
 
     :raises LaunchError: there is no child.
     """
-    ends = _Ends()
+    ends = Ends()
     try:
-        streams = _open_terminal(ends, *spec.pty) if spec.pty else _open_pipes(ends, spec.merge)
+        streams = open_streams(ends, spec)
         if spec.pty:
             report, reporting = os.pipe2(os.O_CLOEXEC)
             ends.ours["report"] = report
@@ -159,17 +172,7 @@ def begin(spec: Spec) -> Begun:
         os.waitpid(pid, 0)
         ends.close()
         raise LaunchError("descriptors", error.errno or 0) from error
-    ours = ends.ours
-    launched = Launched(
-        pid=pid,
-        pidfd=pidfd,
-        stdin=ours["stdin"],
-        stdout=ours["stdout"],
-        stderr=ours.get("stderr", -1),
-        stdin_relay=(ours.get("stdin relay out", -1), ours.get("stdin relay in", -1)),
-        stdout_relay=(ours.get("stdout relay out", -1), ours.get("stdout relay in", -1)),
-    )
-    return Begun(launched, ours.get("report", -1))
+    return Begun(ends.launched(pid, pidfd), ends.ours.get("report", -1))
 
 
 def finish(begun: Begun) -> Launched | None:
@@ -213,14 +216,22 @@ def release(launched: Launched) -> None:
         pass
 
 
-def _open_pipes(ends: _Ends, merge: bool) -> tuple[int, int, int]:
+def open_streams(ends: Ends, spec: Spec) -> tuple[int, int, int]:
+    """Open what *spec* asks for; the child's ends, to become its 0, 1 and 2. One descriptor may stand for several.
+
+    :raises OSError: some may be open; `Ends.close` closes them.
+    """
+    return _open_terminal(ends, *spec.pty) if spec.pty else _open_pipes(ends, spec.merge)
+
+
+def _open_pipes(ends: Ends, merge: bool) -> tuple[int, int, int]:
     stdin = ends.pipe(None, "stdin")
     stdout = ends.pipe("stdout", None)
     stderr = stdout if merge else ends.pipe("stderr", None)
     return stdin, stdout, stderr
 
 
-def _open_terminal(ends: _Ends, rows: int, columns: int) -> tuple[int, int, int]:
+def _open_terminal(ends: Ends, rows: int, columns: int) -> tuple[int, int, int]:
     master, slave = os.openpty()
     ends.ours["stdout"] = master
     ends.theirs.append(slave)

@@ -374,7 +374,14 @@ class Process:
             )
         if self._transport is None:
             raise AlreadyExited(f"process {self.id} has exited", process=self.id)
-        self._transport.resize(rows, columns)
+        try:
+            self._transport.resize(rows, columns)
+        except OSError as error:
+            raise BadRequest(
+                f"the terminal of process {self.id} takes no size: {os.strerror(error.errno or 0)}",
+                process=self.id,
+                number=error.errno,
+            ) from error
 
     @property
     def channels(self) -> tuple[int, ...]:
