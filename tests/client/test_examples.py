@@ -16,13 +16,14 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
 
 
-def examples() -> list[tuple[str, str]]:
-    """Each example's file, and what the page says that it prints."""
+def examples() -> list[tuple[str, str, str]]:
+    """Each example's file, its text on the page, and what the page says that it prints."""
     found = []
-    for match in re.finditer(r"literalinclude:: \.\./(\S+)\n(.*?)(?=literalinclude|\Z)", PAGE, re.DOTALL):
-        printed = re.search(r"It prints::\n\n((?:    .*\n)+)", match[2])
+    blocks = r"code-block:: python\n   :name: (\S+)\n\n((?:   [^\n]*\n|\n)+)(.*?)(?=code-block|\Z)"
+    for match in re.finditer(blocks, PAGE, re.DOTALL):
+        printed = re.search(r"It prints::\n\n((?:    .*\n)+)", match[3])
         assert printed is not None, f"the page does not say what {match[1]} prints"
-        found.append((match[1], textwrap.dedent(printed[1])))
+        found.append((match[1], textwrap.dedent(match[2]).strip() + "\n", textwrap.dedent(printed[1])))
     return found
 
 
@@ -30,8 +31,9 @@ def test_there_are_examples() -> None:
     assert len(examples()) == 3
 
 
-@pytest.mark.parametrize(("path", "output"), examples(), ids=[path for path, _ in examples()])
-def test_example(path: str, output: str, daemon: RunningDaemon) -> None:
+@pytest.mark.parametrize(("path", "text", "output"), examples(), ids=[path for path, _, _ in examples()])
+def test_example(path: str, text: str, output: str, daemon: RunningDaemon) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == text
     done = subprocess.run(
         [sys.executable, ROOT / path, f"unix:{daemon.path}"], capture_output=True, text=True, timeout=60, check=False
     )
