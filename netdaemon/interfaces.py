@@ -28,7 +28,7 @@ class ILauncher(Interface):
     def collect(launched: Any) -> Deferred[Any]:
         """The exit status of a child whose pidfd has become readable; may be asked again until `release`.
 
-        :return: fires with a `netdaemon.keeper.launch.ExitStatus`.
+        :return: fires with a `netdaemon.keeper.launch.ExitStatus`, or with None: ask again a little later.
         """
 
     def signal(launched: Any, number: int, scope: str) -> None:
@@ -36,6 +36,13 @@ class ILauncher(Interface):
         or to all that descends from it (``tree``).
 
         Raises ProcessLookupError where nobody is left to get it.
+        """
+
+    def kill_trees(launched: Sequence[Any]) -> None:
+        """SIGKILL to all of these children, and to all that descends from any of them, in one go.
+
+        Who has exited is passed over. Raises OSError where the descendants cannot be found; the children themselves
+        have been signalled then.
         """
 
     def release(launched: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import Any
 
@@ -21,6 +22,8 @@ from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 
 def _count(least: int) -> Any:
     def coerce(text: str) -> int:
+        if not text.isdecimal():
+            raise ValueError(f"{text!r} is no whole number; at least {least} is allowed")
         value = int(text)
         if value < least:
             raise ValueError(f"{text} is below {least}")
@@ -62,6 +65,11 @@ class Options(usage.Options):
         self["mode"] = mode
         if self["grace"] < 0:
             raise usage.UsageError(f"--grace is {self['grace']:g}, and it is a number of seconds")
+        if self.parent is not None and (self.parent.get("uid") is not None or self.parent.get("gid") is not None):
+            raise usage.UsageError(
+                "twistd's --uid and --gid change the user after the sockets are made, which would be another's then; "
+                "start netdaemon as that user"
+            )
         if self["socket"] is None and self["seqpacket"] is None:
             self["socket"] = socket_path()
         for name in ("socket", "seqpacket", "state"):
@@ -73,6 +81,8 @@ def makeService(options: Options) -> IService:
     """The service; its sockets and its state directory are had already, or the program ends here with a word on why."""
     from twisted.internet import reactor
 
+    # The terminal that the daemon was started from may go: that is no reason to end what was entrusted to it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = Settings(
         state=options["state"],
         clients=options["clients"],

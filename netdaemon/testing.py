@@ -184,7 +184,7 @@ class FakeLauncher:
     def _child(self, launched: Launched) -> FakeChild:
         return next(child for child in self.children if child.launched is launched)
 
-    def collect(self, launched: Launched) -> Deferred[ExitStatus]:
+    def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
         return succeed(self._child(launched).status or ExitStatus())
 
     def signal(self, launched: Launched, number: int, scope: str) -> None:
@@ -192,6 +192,11 @@ class FakeLauncher:
         if child.status is not None:
             raise ProcessLookupError(errno.ESRCH, "it has exited")
         child.signals.append((number, scope))
+
+    def kill_trees(self, launched: Sequence[Launched]) -> None:
+        for one in launched:
+            if self._child(one).status is None:
+                self.signal(one, 9, "tree")
 
     def release(self, launched: Launched) -> None:
         self._child(launched).released = True

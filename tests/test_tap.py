@@ -31,7 +31,7 @@ def refusal(*arguments: str, cwd: Path) -> str:
         ("--keep=1", "below 4096"),
         ("--keep=999999999999", "at most"),
         ("--clients=0", "below 1"),
-        ("--processes=x", "invalid literal"),
+        ("--processes=x", "'x' is no whole number"),
         ("--mode=0777", "within 0666"),
         ("--mode=rw", "octal"),
         ("--grace=-1", "seconds"),
@@ -45,6 +45,22 @@ def test_refused(argument: str, words: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     arguments = [argument] if argument.startswith("--socket") else [f"--socket={tmp_path}/s", argument]
     assert words in refusal(*arguments, cwd=tmp_path)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_user_to_become_is_refused(tmp_path: Path) -> None:
+    """The sockets would be somebody else's by then, and the daemon's own user not let in."""
+    tmp_path.chmod(0o700)
+    done = subprocess.run(
+        [*TWISTD, "--uid=65534", "netdaemon", f"--socket={tmp_path}/s"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "start netdaemon as that user" in done.stdout + done.stderr
     assert not (tmp_path / "s").exists()
 
 

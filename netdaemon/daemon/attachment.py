@@ -45,6 +45,7 @@ class Attachment:
         offset: int,
         channels: frozenset[int],
         hold: float | None,
+        renewed: bool,
         read_only: bool,
     ) -> None:
         self.outlet = outlet
@@ -52,10 +53,15 @@ class Attachment:
         self.process = process
         self.read_only = read_only
         self.paused = False
-        self.cursor = Cursor(process, offset, channels, hold)
+        self.cursor = Cursor(process, offset, channels, hold, renewed=renewed)
         self.cursor.on_lapse = self._lapsed
         self._begun = False
         process.observe(self)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the client has not been sent everything."""
+        return self.cursor.behind
 
     def begin(self) -> None:
         """The reply is out: events may follow."""
@@ -91,7 +97,10 @@ class Attachment:
         self.outlet.lapsed(self)
 
     def end(self, reason: Reason) -> None:
-        """Tell the client that it is over, and be over."""
+        """Tell the client that it is over, and be over; where its output goes with it, what that was, too."""
+        if reason is Reason.REMOVED and self._begun:
+            for event in self.cursor.give_up():
+                self.outlet.send_event(self.id, event)
         self.outlet.send_event(self.id, End(reason=reason))
         self.close()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from netdaemon.process.record import Process
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Gap, Output, Status
 
 Item = Segment | Gap | Output | Status
+
+# What a reader that is renewed must have read to have its right to hold anew.
+RENEWED_AFTER = 1 << 20
 
 
 class Cursor:
@@ -17,16 +20,27 @@ class Cursor:
     :param channels: which outputs are wanted.
     :param hold: seconds for which it may hold the process back, in total since it was last caught up; 0 drops,
         None holds for ever.
+    :param renewed: whether it has that right anew when it has read so much, too: slow, but not stopped.
     :ivar lapsed: whether its right to hold is used up; it has it again once it has caught up.
     """
 
-    def __init__(self, process: Process, offset: int, channels: frozenset[int], hold: float | None) -> None:
+    def __init__(
+        self,
+        process: Process,
+        offset: int,
+        channels: frozenset[int],
+        hold: float | None,
+        *,
+        renewed: bool = False,
+    ) -> None:
         self.process = process
         self.offset = offset
         self.lapsed = False
         self.on_lapse: Callable[[], None] = lambda: None
         self.allowance = hold
         self._hold = hold
+        self._renewed = renewed
+        self._renewed_at = offset
         self._channels = channels
         self._point = 0
         # Kept apart from whether it holds now: a reader that has lapsed still has a right.
@@ -48,6 +62,9 @@ class Cursor:
             if self.offset < until:
                 segment = spool.segment(self.offset, min(limit, until - self.offset))
                 self.offset += len(segment.data)
+                if self._renewed and self.offset - self._renewed_at >= RENEWED_AFTER:
+                    self._renewed_at = self.offset
+                    self.allowance = self._hold
                 if segment.channel in self._channels:
                     return segment
             elif point is not None:
@@ -61,6 +78,20 @@ class Cursor:
             else:
                 self._caught_up()
                 return None
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something that has not been told."""
+        return self.offset < self.process.spool.end or self._point < len(self.process.points)
+
+    def give_up(self) -> Iterator[Gap | Output | Status]:
+        """All that has not been told, without the output itself: a gap in its place, then what happened."""
+        end = self.process.spool.end
+        if self.offset < end:
+            yield Gap(from_=self.offset, to=end)
+            self.offset = end
+        while not isinstance(item := self.next(0), Segment | None):
+            yield item
 
     def _caught_up(self) -> None:
         self.allowance = self._hold

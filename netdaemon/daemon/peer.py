@@ -116,6 +116,8 @@ class Peer(TwistedProtocol):
         self._turn: Any = None
         self._more: Any = None
         self._closing = False
+        # The last word has been said: whatever comes about from here on is not told.
+        self._mute = False
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -169,6 +171,10 @@ class Peer(TwistedProtocol):
     def _lose(self) -> None:
         """Close once all has been sent; a client that does not read is not waited for long."""
         assert self.transport is not None
+        self._mute = True
+        self._willing = False
+        for attachment in list(self.attachments.values()):
+            attachment.close()
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
         self.transport.loseConnection()
         self._stop_timer()
@@ -218,9 +224,9 @@ class Peer(TwistedProtocol):
                     self._flush()
                     self._replies, self._replies_size = [], 0
                     willing = self._may_reply()
-                    if willing and self._daemon.reactor.seconds() >= until:
-                        self._work_later()
-                        break
+                if willing and self._daemon.reactor.seconds() >= until:
+                    self._work_later()
+                    break
         except RemoteProtocolError as error:
             self._abort(error.errno, str(error))
         except Exception:
@@ -436,7 +442,7 @@ class Peer(TwistedProtocol):
             self._send(self.connection.event(id, event))
 
     def _send(self, octets: bytes) -> None:
-        if not octets:
+        if not octets or self._mute:
             return
         if self._replies is None:
             self._send_parts((octets,))

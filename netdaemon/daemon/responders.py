@@ -51,7 +51,7 @@ from netdaemon.wire.records import Channel, Counts, Fate, Limits, ProcessRecord,
 if TYPE_CHECKING:
     from netdaemon.daemon.service import DaemonService
 
-# Seconds for which a version-1 client, which cannot be told of a gap, may hold a process back.
+# Seconds for which a version-1 client, which cannot be told of a gap, may hold a process back before it has read on.
 V1_HOLD = 60.0
 
 # What a record's fixed fields come to at most, keys and all, for cutting LIST into pages before encoding it.
@@ -119,6 +119,7 @@ def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> A
         offset=offset,
         channels=frozenset(request.channels or (Channel.STDOUT, Channel.STDERR)),
         hold=hold,
+        renewed=peer.connection.version == 1,
         read_only=bool(request.read_only),
     )
     peer.attach(attachment)
@@ -251,7 +252,7 @@ def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
         limits=Limits(
             clients=settings.max_clients,
             processes=settings.max_processes,
-            exited=settings.exited,
+            exited=settings.max_exited,
             attachments=MAX_ATTACHMENTS,
             requests=MAX_REQUESTS,
             message=MAX_MESSAGE,
@@ -264,10 +265,19 @@ def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
             running=table.running,
             exited=table.exited,
             attachments=sum(len(one.attachments) for one in daemon.peers),
-            descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors=_descriptors(settings.descriptors),
         ),
         degraded=daemon.degraded(),
     )
+
+
+def _descriptors(limit: int) -> int:
+    """How many are open."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        # Not one is left for looking.
+        return limit
 
 
 @responds_to(Shutdown)

@@ -16,6 +16,9 @@ Match = Callable[[Process], bool]
 MAX_TERMS = 32
 MAX_TERM = 256
 
+# Characters of all terms together: making a pattern takes some microseconds for each.
+MAX_TERMS_TOGETHER = 1024
+
 _LABEL = "label."
 
 
@@ -27,6 +30,12 @@ def parse(terms: Iterable[str]) -> Match:
     terms = tuple(terms)
     if len(terms) > MAX_TERMS:
         raise BadRequest(f"select has {len(terms)} terms, and at most {MAX_TERMS} are allowed", field="select")
+    together = sum(map(len, terms))
+    if together > MAX_TERMS_TOGETHER:
+        raise BadRequest(
+            f"select has {together} characters, and at most {MAX_TERMS_TOGETHER} are allowed in all terms together",
+            field="select",
+        )
     matches = [_parse_one(term) for term in terms]
     return lambda process: all(match(process) for match in matches)
 

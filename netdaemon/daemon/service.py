@@ -27,7 +27,7 @@ from netdaemon.process.record import Process
 from netdaemon.sockets.binding import Bound
 from netdaemon.sockets.listener import Listener
 from netdaemon.wire.answers import Reply, Welcome
-from netdaemon.wire.commands import Hello, Info, Inspect, List, Request
+from netdaemon.wire.commands import Detach, Flow, Hello, Info, Inspect, List, Request
 from netdaemon.wire.records import Reason
 
 # What all clients together may have of unfinished messages: some of the largest, and no more memory than a few spools.
@@ -36,8 +36,8 @@ INPUT_BUDGET = 16 << 20
 # Seconds for clients to take the last output and their END, when the daemon stops.
 FAREWELL = 2.0
 
-# What is still answered while the daemon stops: it changes nothing.
-HARMLESS = (Info, Inspect, List)
+# What is still answered while the daemon stops: it changes nothing, or lets go.
+HARMLESS = (Info, Inspect, List, Flow, Detach)
 
 _log = Logger()
 
@@ -79,6 +79,7 @@ class DaemonService(Service):
         # In the order in which they last came to an answer.
         self._buffered: dict[Peer, int] = {}
         self._stopping = False
+        self._asked = False
         self._on_shutdown = on_shutdown
         self._all_gone: Deferred[None] | None = None
 
@@ -94,9 +95,10 @@ class DaemonService(Service):
             kind = "seqpacket" if bound.socket.type == socket.SOCK_SEQPACKET else "stream"
             _log.info("listening on {path} ({kind})", path=bound.path, kind=kind)
         _log.info(
-            "room for {clients} clients and {processes} processes ({descriptors} descriptors)",
+            "room for {clients} clients, {processes} processes, {exited} that have exited ({descriptors} descriptors)",
             clients=self.settings.max_clients,
             processes=self.settings.max_processes,
+            exited=self.settings.max_exited,
             descriptors=self.settings.descriptors,
         )
 
@@ -141,7 +143,10 @@ class DaemonService(Service):
         )
 
     def shutdown(self) -> None:
-        """A client asked for the end."""
+        """A client asked for the end; so may another at the same time."""
+        if self._asked:
+            return
+        self._asked = True
         _log.info("a client asked for the end")
         self._on_shutdown()
 
@@ -182,6 +187,7 @@ class DaemonService(Service):
 
     def detached(self, peer: Peer, attachment: Attachment) -> None:
         self._let_pass(attachment.process)
+        self.table.retain()
 
     def gone(self, peer: Peer) -> None:
         self.peers.discard(peer)

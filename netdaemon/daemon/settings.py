@@ -10,6 +10,9 @@ from netdaemon.wire.commands import KEEP
 # stdin, stdout, stderr, pidfd, spool, its map and stdin's file; a terminal has two relays besides.
 DESCRIPTORS_A_PROCESS = 9
 
+# Of one that has exited the spool stays, and its map while somebody reads it.
+DESCRIPTORS_EXITED = 2
+
 # What the interpreter, the reactor, the log and the listeners have open.
 DESCRIPTORS_OF_OURS = 40
 
@@ -18,6 +21,9 @@ EXITED = 100
 
 # Seconds between SIGTERM and SIGKILL when the daemon stops: shorter than a service manager's own patience.
 GRACE = 10.0
+
+# An eighth of the descriptors for what has exited at most, however many were asked for.
+EXITED_SHARE = 8
 
 # Half of the descriptors for clients at most: whoever connects must not keep processes from starting.
 CLIENT_SHARE = 2
@@ -34,9 +40,10 @@ def default_clients(descriptors: int) -> int:
     return max(8, min(10_000, (descriptors - DESCRIPTORS_OF_OURS) // CLIENT_SHARE))
 
 
-def default_processes(descriptors: int, clients: int) -> int:
-    """How many processes fit beside that many clients."""
-    return max(1, (descriptors - DESCRIPTORS_OF_OURS - clients) // DESCRIPTORS_A_PROCESS)
+def default_processes(descriptors: int, clients: int, exited: int) -> int:
+    """How many processes fit beside that many clients, and beside that many that have exited."""
+    left = descriptors - DESCRIPTORS_OF_OURS - clients - exited * DESCRIPTORS_EXITED
+    return max(1, left // DESCRIPTORS_A_PROCESS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,7 @@ class Settings:
     :param state: a directory for spools; None keeps them in memory.
     :param clients: connections at the same time; None: what the descriptor limit allows.
     :param processes: running at the same time; None likewise.
-    :param exited: finished ones that stay listed.
+    :param exited: finished ones that stay listed; fewer where there are few descriptors.
     :param keep: output kept per process where START does not say, in bytes.
     :param grace: seconds from SIGTERM to SIGKILL when the daemon stops.
     """
@@ -65,4 +72,10 @@ class Settings:
 
     @property
     def max_processes(self) -> int:
-        return default_processes(self.descriptors, self.max_clients) if self.processes is None else self.processes
+        if self.processes is not None:
+            return self.processes
+        return default_processes(self.descriptors, self.max_clients, self.max_exited)
+
+    @property
+    def max_exited(self) -> int:
+        return min(self.exited, self.descriptors // EXITED_SHARE // DESCRIPTORS_EXITED)

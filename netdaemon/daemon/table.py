@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,9 @@ _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 # 27 to the 9th power: never the same twice, in any daemon's life.
 ID_LENGTH = 10
 
+# A time in microseconds has no more digits in the next 200,000 years.
+CREATED_DIGITS = 19
+
 _log = Logger()
 
 
@@ -53,6 +57,8 @@ class ProcessTable:
         self._names: dict[str, Process] = {}
         self._exited: OrderedDict[str, Process] = OrderedDict()
         self._closing = False
+        self._killing = False
+        self._created = 0
         self._retaining: Any = None
         # Those whose exit has not been told on.
         self._fresh: list[Process] = []
@@ -109,6 +115,8 @@ class ProcessTable:
         return started
 
     def _create(self, request: Start, owner: str) -> Process:
+        # The order of a LIST and of its pages: a clock that is set back does not change it.
+        self._created = max(self._created + 1, time.time_ns() // 1000)
         id = new_id()
         while id in self._processes or id in self._names:
             id = new_id()
@@ -121,6 +129,7 @@ class ProcessTable:
             pty=request.pty,
             merge=bool(request.merge) or request.pty is not None,
             owner=owner,
+            created=self._created,
         )
         descriptor = -1
         try:
@@ -145,6 +154,9 @@ class ProcessTable:
         _log.info(
             "started {id} as pid {pid}: {program!r}", id=process.id, pid=launched.pid, program=process.identity.argv[0]
         )
+        if self._closing:
+            # It was asked for before the end was.
+            self._end(process)
         return process
 
     def _launch_failed(self, failure: Any, process: Process) -> Process:
@@ -178,7 +190,7 @@ class ProcessTable:
             yield from filter(matches, list(self._processes.values()))
             return
         created, _, id = after.partition("-")
-        if not created.isdecimal() or not id:
+        if not created.isdecimal() or len(created) > CREATED_DIGITS or not id:
             raise NoSuchProcess(f"{after!r} does not come from a LIST reply", field="after")
         for process in list(self._processes.values()):
             if (process.identity.created, process.id) > (int(created), id) and matches(process):
@@ -210,10 +222,14 @@ class ProcessTable:
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
-        if self._retaining is None:
-            # Not now: whoever is attached is told of the exit first.
-            self._retaining = self._reactor.callLater(0, self._retain)
         self._fresh.append(process)
+        # Not now: whoever is attached is told of the exit first.
+        self.retain()
+
+    def retain(self) -> None:
+        """See, at the next turn, whether something can be forgotten: a process has exited, or somebody has left one."""
+        if self._retaining is None and (self._fresh or len(self._exited) > self._settings.max_exited):
+            self._retaining = self._reactor.callLater(0, self._retain)
 
     def _retain(self) -> None:
         """Tell of those that have exited, and forget the oldest that are too many; those that are being read last."""
@@ -221,11 +237,12 @@ class ProcessTable:
         fresh, self._fresh = self._fresh, []
         for process in fresh:
             self.on_exited(process)
-        excess = len(self._exited) - self._settings.exited
+        excess = len(self._exited) - self._settings.max_exited
         for process in list(self._exited.values()):
             if excess <= 0:
                 return
-            if not process.attached or excess > self._settings.exited:
+            # Whoever is slow keeps as many more as could be running; then less is better than more than there is.
+            if process.read_out or excess > self._settings.max_processes:
                 self._drop(process)
                 excess -= 1
 
@@ -256,13 +273,12 @@ class ProcessTable:
 
         def kill() -> None:
             _log.warn("{count} processes did not end within the grace; killing them", count=len(waiting))
-            for process in left:
-                _signal(process, signal.SIGKILL, Scope.TREE)
+            self._killing = True
+            self._kill([process for process in left if process.status is None])
 
         late = self._reactor.callLater(self._settings.grace, kill)
         for process in left:
-            _signal(process, signal.SIGTERM, Scope.GROUP)
-            _signal(process, signal.SIGCONT, Scope.GROUP)
+            self._end(process)
         for process in left:
             exited = process.when(Until.EXITED)
             if isinstance(exited, Deferred):
@@ -270,6 +286,27 @@ class ProcessTable:
             else:
                 one_exited(None, process.id)
         return done
+
+    def _end(self, process: Process) -> None:
+        """Tell one process to end, in whatever way it has come to now."""
+        if self._killing:
+            self._kill([process])
+            return
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            try:
+                process.kill(number, Scope.GROUP)
+            except Refusal:
+                # It has exited meanwhile, or is only just starting, and will be told to end then.
+                return
+
+    def _kill(self, processes: list[Process]) -> None:
+        """Kill them and their trees; from here on nobody who reads their output is waited for."""
+        try:
+            self._launcher.kill_trees([one.launched for one in processes if one.launched is not None])
+        except OSError as error:
+            _log.error("descendants may be left: {error}", error=error)
+        for process in processes:
+            process.holding.let_go()
 
     def close(self) -> None:
         """Forget all processes."""
@@ -280,23 +317,20 @@ class ProcessTable:
             self._drop(process)
 
 
-def _signal(process: Process, number: int, scope: Scope) -> None:
-    try:
-        process.kill(number, scope)
-    except Refusal:
-        # It has exited meanwhile, or is only just starting: either is seen by whoever waits for it.
-        pass
-
-
 def _spec(request: Start) -> Spec:
     env = list(request.env or ())
     if request.pty is not None and request.pty.term is not None:
         env = [one for one in env if not one.startswith("TERM=")] + [f"TERM={request.pty.term}"]
     return Spec(
-        path=os.fsencode(request.path or request.argv[0]),
-        argv=tuple(map(os.fsencode, request.argv)),
-        env=tuple(map(os.fsencode, env)),
-        cwd=os.fsencode(request.cwd or "/"),
+        path=_octets(request.path or request.argv[0]),
+        argv=tuple(map(_octets, request.argv)),
+        env=tuple(map(_octets, env)),
+        cwd=_octets(request.cwd or "/"),
         pty=(request.pty.rows, request.pty.columns) if request.pty else None,
         merge=bool(request.merge),
     )
+
+
+def _octets(text: str) -> bytes:
+    """As it came over the wire, whatever this program's locale is."""
+    return text.encode("utf-8", "surrogateescape")

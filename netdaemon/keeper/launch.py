@@ -195,14 +195,17 @@ def finish(begun: Begun) -> Launched | None:
     raise LaunchError(STAGES[stage], number)
 
 
-def collect(launched: Launched) -> ExitStatus:
-    """The exit status of a child of ours that has exited; the kernel keeps it until `release`."""
+def collect(launched: Launched) -> ExitStatus | None:
+    """The exit status of a child of ours that has exited; the kernel keeps it until `release`.
+
+    None: its pidfd is readable, and yet the status is not ours to see. Somebody traces it, and is told first.
+    """
     try:
         result = os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
         return ExitStatus()
     if result is None:
-        return ExitStatus()
+        return None
     if result.si_code == os.CLD_EXITED:
         return ExitStatus(code=result.si_status)
     return ExitStatus(signal=result.si_status, core=result.si_code == os.CLD_DUMPED)
@@ -270,7 +273,8 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
     here = -1
     umask = os.umask(UMASK)
     try:
-        here = os.open(".", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        # To come back to; that we may not read it is no reason not to.
+        here = os.open(".", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
         os.chdir(spec.cwd)
         stage = "exec"
         return _first_executable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -63,11 +64,14 @@ class LocalLauncher:
         self._reactor.addReader(_Report(begun, done, self._reactor))
         return done
 
-    def collect(self, launched: Launched) -> Deferred[ExitStatus]:
+    def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
         return succeed(launch.collect(launched))
 
     def signal(self, launched: Launched, number: int, scope: str) -> None:
         signals.send(launched.pid, launched.pidfd, number, scope)
+
+    def kill_trees(self, launched: Sequence[Launched]) -> None:
+        signals.kill_trees([(one.pid, one.pidfd) for one in launched])
 
     def release(self, launched: Launched) -> None:
         launch.release(launched)

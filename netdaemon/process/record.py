@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
+from twisted.logger import Logger
 
 from netdaemon.errors import (
     AlreadyExited,
     BadRequest,
     Denied,
+    LimitReached,
     NoSuchProcess,
     NotRunning,
     StdinClosed,
@@ -33,6 +35,8 @@ from netdaemon.process.transport import ProcessTransport
 from netdaemon.wire.answers import Status
 from netdaemon.wire.records import Channel, ProcessRecord, Pty, Scope, State, Until
 
+_log = Logger()
+
 # What may follow what. Everything else is a mistake of ours, and raises.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.RUNNING, State.FAILED}),
@@ -47,6 +51,10 @@ END_OF_TRANSMISSION = b"\x04"
 
 class Observer(Protocol):
     """Who is told when there is more to read: output, an EOF, a status."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something that it has not been told."""
 
     def wake(self) -> None:
         """Look again."""
@@ -107,6 +115,7 @@ class Process:
         self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
+        self._launched: Launched | None = None
 
     @property
     def id(self) -> str:
@@ -125,14 +134,22 @@ class Process:
         self.become(State.RUNNING)
         self.started = time.time_ns() // 1000
         self._pid = launched.pid
+        self._launched = launched
         self._transport = ProcessTransport(self._reactor, launcher, launched, self.spool, self.stdin, Child(self))
         self._transport.begin()
         self._answer(Until.RUNNING)
 
     def output_arrived(self) -> None:
         """There is more in the spool."""
+        self._wake()
+
+    def _wake(self) -> None:
         for observer in self._observers:
-            observer.wake()
+            try:
+                observer.wake()
+            except Exception:
+                # One that fails costs the others nothing.
+                _log.failure("a reader of process {id} failed", id=self.id)
 
     def output_blocked(self) -> None:
         """There is no room in the spool."""
@@ -188,8 +205,7 @@ class Process:
 
     def _happened(self, point: Point) -> None:
         self.points.append(point)
-        for observer in self._observers:
-            observer.wake()
+        self._wake()
 
     # --- who looks ---------------------------------------------------------------------------------------------------
 
@@ -200,6 +216,18 @@ class Process:
     def ignore(self, observer: Observer) -> None:
         """Wake it no more."""
         self._observers = tuple(one for one in self._observers if one is not observer)
+        if not self._observers:
+            self.spool.rest()
+
+    @property
+    def launched(self) -> Launched | None:
+        """Its child as the launcher has it; None before it runs, and when it has exited."""
+        return None if self.status is not None else self._launched
+
+    @property
+    def read_out(self) -> bool:
+        """Whether everybody who is attached has been told everything."""
+        return not any(one.behind for one in self._observers)
 
     @property
     def attached(self) -> int:
@@ -328,6 +356,8 @@ class Process:
     def _write_eof(self, at: int | None) -> None:
         if at is not None and at > self.stdin.end:
             raise self._hole(at)
+        if self.state is State.STARTING:
+            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
         if self._transport is None or self.stdin.closed:
             return
         if self.identity.pty is not None:
@@ -352,6 +382,8 @@ class Process:
         """Send one signal.
 
         :raises AlreadyExited: there is nobody to get it.
+        :raises Denied: the kernel does not allow it.
+        :raises LimitReached: there is no descriptor left to find the tree with.
         """
         if self._transport is None and self.status is None:
             raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
@@ -365,6 +397,14 @@ class Process:
             raise Denied(
                 f"process {self.id} runs as somebody whom this daemon may not signal", process=self.id
             ) from error
+        except OSError as error:
+            raise LimitReached(
+                f"whom the signal is for cannot be found out: {os.strerror(error.errno or 0)}; "
+                "scope group and scope process need no looking",
+                process=self.id,
+                field="scope",
+                number=error.errno,
+            ) from error
 
     def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size."""
@@ -372,6 +412,8 @@ class Process:
             raise BadRequest(
                 f"process {self.id} has no terminal; it was started with pipes", process=self.id, field="to"
             )
+        if self.state is State.STARTING:
+            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
         if self._transport is None:
             raise AlreadyExited(f"process {self.id} has exited", process=self.id)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence, Set
 
 # Linux 6.9: the group that the pidfd's process leads.
 PIDFD_SIGNAL_PROCESS_GROUP = 4
@@ -56,55 +57,102 @@ def _send_group(pid: int, pidfd: int, number: int) -> None:
 
 
 def _send_tree(pid: int, pidfd: int, number: int) -> None:
-    """Everybody once. What is to be killed is stopped first: the children of the dead cannot be told for its own."""
-    found = _descendants(pid)
+    """Everybody once."""
     if number == signal.SIGKILL:
-        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        # Whether it is there, and whether we may.
+        signal.pidfd_send_signal(pidfd, 0)
+        kill_trees([(pid, pidfd)])
+        return
+    found = _descendants({pid})
+    signal.pidfd_send_signal(pidfd, number)
+    _send_each(found, number)
+
+
+def kill_trees(roots: Sequence[tuple[int, int]]) -> None:
+    """SIGKILL to children, given as (pid, pidfd), and to all that descends from any of them.
+
+    Everybody is stopped first: the children of the dead cannot be told for theirs.
+
+    :raises OSError: the descendants cannot be found for want of a descriptor; the children have been killed.
+    """
+    for _, pidfd in roots:
+        _send_to(pidfd, signal.SIGSTOP)
+    pids = {pid for pid, _ in roots}
+    found: dict[int, int] = {}
+    try:
         for _ in range(PASSES):
-            for one in found:
-                _send_one(one, signal.SIGSTOP)
-            fresh = _descendants(pid) - found
+            fresh = {pid: started for pid, started in _descendants(pids).items() if pid not in found}
             if not fresh:
                 break
             found |= fresh
-    signal.pidfd_send_signal(pidfd, number)
-    for one in found:
-        _send_one(one, number)
+            _send_each(fresh, signal.SIGSTOP)
+    finally:
+        for _, pidfd in roots:
+            _send_to(pidfd, signal.SIGKILL)
+    _send_each(found, signal.SIGKILL)
 
 
-def _send_one(pid: int, number: int) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
+def _send_to(pidfd: int, number: int) -> None:
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except OSError:
+    except (ProcessLookupError, PermissionError):
+        # Of many, one that has gone or may not be signalled keeps none of the others.
         pass
-    finally:
-        os.close(pidfd)
 
 
-def _descendants(root: int) -> set[int]:
-    """Who descends from *root*, or is in its session, by one scan of /proc."""
-    children: dict[int, list[int]] = {}
-    found: set[int] = set()
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
+def _send_each(found: Mapping[int, int], number: int) -> None:
+    """Send to processes found by a scan, each the one that was found and not another that has its pid since."""
+    for pid, started in found.items():
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
+            if _started(pid) == started:
+                signal.pidfd_send_signal(pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+        finally:
+            os.close(pidfd)
+
+
+def _fields(pid: int | str) -> list[bytes] | None:
+    """What stands in /proc/PID/stat behind the name; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+# Places in that list: the parent, the session, and the time of its start, by which one is told from the next.
+_PARENT, _SESSION, _START = 1, 3, 19
+
+
+def _started(pid: int) -> int | None:
+    fields = _fields(pid)
+    return None if fields is None else int(fields[_START])
+
+
+def _descendants(roots: Set[int]) -> dict[int, int]:
+    """Who descends from one of *roots*, or is in the session of one, and when each was started; one scan of /proc."""
+    children: dict[int, list[int]] = {}
+    started: dict[int, int] = {}
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        fields = _fields(name) if name.isdecimal() else None
+        if fields is None:
             continue
         pid = int(name)
-        children.setdefault(int(fields[1]), []).append(pid)
-        if int(fields[3]) == root:
+        started[pid] = int(fields[_START])
+        children.setdefault(int(fields[_PARENT]), []).append(pid)
+        if int(fields[_SESSION]) in roots:
             found.add(pid)
-    waiting = [root]
+    waiting = list(roots | found)
+    seen = set(waiting)
     while waiting:
         for child in children.get(waiting.pop(), ()):
-            found.add(child)
-            waiting.append(child)
-    found.discard(root)
-    return found
+            if child not in seen:
+                seen.add(child)
+                waiting.append(child)
+    return {pid: started[pid] for pid in seen - roots if pid in started}

@@ -278,15 +278,23 @@ class Spool:
         until = self._offsets[index + 1] if index + 1 < len(self._offsets) else self.end
         place = offset % self.size
         length = min(limit, until - offset, self.size - place)
+        start = self._start + place
         if self._view is None:
             if self._descriptor < 0:
                 # mmap would take it for a wish for empty memory.
                 raise ValueError("the spool is closed")
-            self._view = memoryview(
-                mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
-            )
-        start = self._start + place
+            try:
+                self._view = memoryview(
+                    mmap.mmap(self._descriptor, self._start + self.size, mmap.MAP_SHARED, mmap.PROT_READ)
+                )
+            except OSError:
+                # A map takes a descriptor, and memory of the kernel's: for want of them it is read.
+                return Segment(offset, note & 3, note >> 2, memoryview(os.pread(self._descriptor, length, start)))
         return Segment(offset, note & 3, note >> 2, self._view[start : start + length])
+
+    def rest(self) -> None:
+        """Nobody reads for the time being: give back what only reading needs."""
+        self._view = None
 
     def close(self) -> None:
         """Free the file's descriptor, and its memory as soon as nobody has a segment of it any more."""

@@ -31,6 +31,7 @@ class IStreams(Protocol):
 
     reactor: Any
     pid: int | None
+    reading: bool
 
     def readable(self, output: Output) -> None:
         """There is something to read, or the end."""
@@ -89,7 +90,7 @@ class Output(Selectable):
         """The reactor saw a hang-up and nothing to read."""
         if self.descriptor >= 0:
             self.process.readable(self)
-        if self.descriptor >= 0:
+        if self.descriptor >= 0 and self.process.reading:
             self.reactor.addReader(self)
 
     def count_owed(self) -> None:

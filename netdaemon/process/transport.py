@@ -39,6 +39,9 @@ RETRY = 1.0
 # How often it is tried again for a child that has exited; then nobody may hold any more, so that its exit is told.
 RETRIES_AFTER_EXIT = 3
 
+# Seconds until the status of a child that somebody traces is asked for again: the tracer is told first.
+TRACED = 0.05
+
 # Seconds until it is told again that output makes room for newer output on a full disk.
 TELL_AGAIN = 60.0
 
@@ -71,7 +74,11 @@ class ProcessTransport:
         self._stdin = stdin
         self._protocol = protocol
         self._watcher: Any = protocol if IOutputProtocol.providedBy(protocol) else None
+        self.reading = False
         self._settled = False
+        # What is to be done at the next turn, and again because the status was not there.
+        self._catching_up: Any = None
+        self._asking: Any = None
         self._ended = False
         self._retry: Any = None
         # How often in a row output could not be kept.
@@ -213,6 +220,7 @@ class ProcessTransport:
 
     def pauseProducing(self) -> None:
         """Read no more output: the child will have to wait once its pipe is full."""
+        self.reading = False
         for output in self._outputs.values():
             self.reactor.removeReader(output)
 
@@ -220,17 +228,35 @@ class ProcessTransport:
         """Read again."""
         if self._retry is not None:
             return
-        for output in list(self._outputs.values()):
+        self.reading = True
+        for output in self._outputs.values():
             self.reactor.addReader(output)
+        waits = self.status is not None and not self._settled
+        if self._catching_up is None and (waits or any(output.residue for output in self._outputs.values())):
+            # Of neither will the reactor say anything. Not now: whoever made room is in the middle of something.
+            self._catching_up = self.reactor.callLater(0, self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._catching_up = None
+        for output in list(self._outputs.values()):
             if output.residue:
                 self.readable(output)
+        if self.status is not None:
+            self._settle()
 
     # --- exit --------------------------------------------------------------------------------------------------------
 
     def exit_seen(self) -> None:
-        collected: Deferred[ExitStatus] = self._launcher.collect(self._launched)
-        collected.addCallback(self._exited)
+        self._asking = None
+        collected: Deferred[ExitStatus | None] = self._launcher.collect(self._launched)
+        collected.addCallback(self._collected)
         collected.addErrback(lambda failure: _log.failure("the exit of a process cannot be told", failure))
+
+    def _collected(self, status: ExitStatus | None) -> None:
+        if status is not None:
+            self._exited(status)
+        elif not self._ended:
+            self._asking = self.reactor.callLater(TRACED, self.exit_seen)
 
     def _exited(self, status: ExitStatus) -> None:
         self.status = status
@@ -275,9 +301,10 @@ class ProcessTransport:
         """Close everything and tell nobody: what becomes of the child is of no interest any more."""
         settling = self._settled
         self._settled = self._ended = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for call in (self._retry, self._catching_up, self._asking):
+            if call is not None:
+                call.cancel()
+        self._retry = self._catching_up = self._asking = None
         for stream in (*self._outputs.values(), self._input):
             if stream is not None:
                 stream.close()
@@ -358,6 +385,9 @@ class ProcessTransport:
                 # The master side is held twice, and closing the one without the other hangs nobody up.
                 self.stdin_lost()
             self._close_output(self._outputs[descriptor])
+            if self.status is not None:
+                # It may have been this one that the exit waited for.
+                self._settle()
 
     def loseConnection(self) -> None:
         """Close all three."""

@@ -24,6 +24,9 @@ ACCEPTS_A_TURN = 32
 # Seconds without accepting when not even the descriptor kept in reserve could help.
 PAUSE = 0.5
 
+# Seconds until connections that were turned away are told of in the log again.
+TELL_AGAIN = 10.0
+
 
 class Listener(FileDescriptor):
     """Listens on *bound*, which it owns; the file in the file system is somebody else's to remove.
@@ -44,6 +47,8 @@ class Listener(FileDescriptor):
         self._address = os.fsdecode(bound.getsockname())
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._paused: Any = None
+        self._turned_away = 0
+        self._tell_again = 0.0
 
     def begin(self) -> None:
         """Listen, and accept from now on."""
@@ -92,7 +97,12 @@ class Listener(FileDescriptor):
         except OSError:
             self._reserve = -1
             self._pause()
-        self._log.warn("no descriptor is left for a new connection; it was closed", code="no-descriptors")
+        self._turned_away += 1
+        now = self.reactor.seconds()
+        if now >= self._tell_again:
+            self._tell_again = now + TELL_AGAIN
+            self._log.warn("no descriptor is left for new connections; {count} were closed", count=self._turned_away)
+            self._turned_away = 0
 
     def _pause(self) -> None:
         if self._paused is None:

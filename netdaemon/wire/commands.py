@@ -77,6 +77,19 @@ def _check_cursor(from_: int | None, channels: tuple[int, ...] | None, hold: int
             )
 
 
+def _check_env(env: tuple[str, ...]) -> None:
+    names: set[str] = set()
+    for assignment in env:
+        check_os_text("env", assignment)
+        name, equals, _ = assignment.partition("=")
+        if not name or not equals:
+            raise BadRequest(f"env has {assignment!r}, which is not of the form NAME=value", field="env")
+        if name in names:
+            # Which of them counts, programs do not agree on.
+            raise BadRequest(f"env has {name!r} twice", field="env")
+        names.add(name)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start(Request):
     """Run a program. ``env`` is the whole environment; ``path`` is what is executed, if not ``argv[0]``."""
@@ -107,10 +120,8 @@ class Start(Request):
         check_os_text("argv", self.argv[0])
         if self.path is not None:
             check_os_text("path", self.path)
-        for assignment in self.env or ():
-            check_os_text("env", assignment)
-            if assignment.find("=") < 1:
-                raise BadRequest(f"env has {assignment!r}, which is not of the form NAME=value", field="env")
+        if self.env:
+            _check_env(self.env)
         if self.cwd is not None:
             check_os_text("cwd", self.cwd)
             if not self.cwd.startswith("/"):

@@ -433,6 +433,9 @@ def test_list_selects_and_pages() -> None:
         assert names_of("state=exited") == ["web1"]
         for bad in ("colour=red", "state=asleep", "label.=x", "x" * 300):
             assert isinstance(w.ask(client, List(select=(bad,)))[1], BadRequest)
+        assert isinstance(w.ask(client, List(select=("x" * 250,) * 5))[1], BadRequest)
+        for bad in ("", "x", "1-", "9" * 5000 + "-x"):
+            assert isinstance(w.ask(client, List(after=bad))[1], NoSuchProcess)
         first = w.ask(client, List(limit=2))[1]
         assert isinstance(first, Listing)
         w.ask(client, Remove(process="web1"))
@@ -564,6 +567,30 @@ def test_retention() -> None:
         listing = w.ask(client, List())[1]
         assert isinstance(listing, Listing)
         assert [record.id for record in listing.processes] == ids[2:]
+
+
+def test_what_is_being_read_is_forgotten_last() -> None:
+    """Up to a bound; past it the reader is told exactly what it misses."""
+    with world(exited=1, processes=2) as w:
+        client = w.client()
+        started = []
+        for _ in range(5):
+            id, name, child = w.start(client)
+            w.ask(client, Flow(to=id, paused=True))
+            child.write(b"unread")
+            child.exit(0)
+            w.daemon.settle()
+            started.append((id, name))
+        listing = w.ask(client, List())[1]
+        assert isinstance(listing, Listing)
+        assert [process.id for process in listing.processes] == [name for _, name in started[2:]]
+        for id, _ in started[:2]:
+            assert output_of(client, id) == b""
+            assert [m for other, m in client.got if other == id and isinstance(m, Gap)] == [Gap(from_=0, to=6)]
+            assert status_of(client, id) is not None
+        id, _ = started[2]
+        w.ask(client, Flow(to=id, paused=False))
+        assert output_of(client, id) == b"unread"
 
 
 def test_limits() -> None:

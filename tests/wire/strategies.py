@@ -78,7 +78,9 @@ LABELS = st.dictionaries(
     max_size=3,
 ).map(lambda labels: tuple(f"{key}={value}" for key, value in labels.items()))
 ARGV = st.builds(lambda first, rest: (first, *rest), os_texts(1), tuples_of(os_texts()))
-ENV = tuples_of(st.builds("{}={}".format, os_texts(1).filter(lambda name: "=" not in name), os_texts()))
+ENV = st.dictionaries(os_texts(1).filter(lambda name: "=" not in name), os_texts(), max_size=3).map(
+    lambda env: tuple(f"{name}={value}" for name, value in env.items())
+)
 SIGNALS = st.integers(0, commands.SIGNAL_MAX)
 
 

@@ -118,6 +118,7 @@ def test_what_is_allowed(make: Any, fields: dict[str, Any]) -> None:
         (start, {"env": ("",)}, "env", "env is empty"),
         (start, {"env": ("=A",)}, "env", "not of the form NAME=value"),
         (start, {"env": ("A=\0",)}, "env", "env has a NUL"),
+        (start, {"env": ("A=1", "B=2", "A=3")}, "env", "env has 'A' twice"),
         (start, {"cwd": ""}, "cwd", "cwd is empty"),
         (start, {"cwd": "tmp"}, "cwd", "it begins with /"),
         (start, {"name": "a b"}, "name", "a name is"),
