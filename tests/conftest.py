@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
-from tests.support import Logged, RunningDaemon, running_daemon
+from tests.support import LONG, Logged, RunningDaemon, running_daemon
 
 # Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
 TIME_LIMIT = 60.0
@@ -104,3 +104,22 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     directory.chmod(0o700)
     with running_daemon(directory) as running:
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The figures that tests of promises have found, beside what is promised."""
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
+    if not rows:
+        return
+    terminalreporter.section(
+        "figures" + (" (long form)" if LONG else " (short form; `make faults` has the full counts)")
+    )
+    for what, value, promised in sorted(rows):
+        terminalreporter.write_line(f"{what:<66} {value:>22}   {promised}")

@@ -1,8 +1,7 @@
-"""The figures that these tests find, shown at the end of the run beside what the promise allows."""
+"""What the tests of promises get: a daemon whose log must be clean, and a table for the figures that they find."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 import pytest
 
 from tests.support import RunningDaemon, running_daemon
-
-# `make faults` runs the full counts; the ordinary run a part of them.
-LONG = bool(os.environ.get("NETDAEMON_LONG"))
 
 Figure = Callable[[str, object, str], None]
 
@@ -37,22 +33,3 @@ def fresh(tmp_path: Path) -> Iterator[RunningDaemon]:
     text = running.log.read_text(errors="replace")
     assert "Traceback" not in text, text
     assert "Unhandled" not in text, text
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table."""
-    rows = [
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", None) == "call"
-        for name, value in report.user_properties
-        if name == "figure"
-    ]
-    if not rows:
-        return
-    terminalreporter.section(
-        "figures" + (" (long form)" if LONG else " (short form; `make faults` has the full counts)")
-    )
-    for what, value, promised in sorted(rows):
-        terminalreporter.write_line(f"{what:<66} {value:>22}   {promised}")

@@ -20,7 +20,7 @@ from netdaemon import blocking
 from netdaemon.blocking import Client, RemoteProcess
 from netdaemon.wire.answers import Gap, Output
 from netdaemon.wire.records import Pty, State
-from tests.support import RunningDaemon
+from tests.support import LONG, RunningDaemon
 
 PATIENCE = 120.0
 BIN = Path(sys.executable).parent
@@ -28,8 +28,7 @@ BIN = Path(sys.executable).parent
 OPENTTD = shutil.which("openttd", path="/usr/games:/usr/local/games:" + os.environ.get("PATH", ""))
 REDIS = shutil.which("redis-server")
 
-# The long form of the copy, as `make faults` runs it; in the short one it is a sixteenth.
-LONG = bool(os.environ.get("NETDAEMON_LONG"))
+# What is copied; in the short form a sixteenth.
 COPY = (1 << 30) if LONG else (64 << 20)
 
 
