@@ -1,9 +1,8 @@
-"""One connected client: its requests in, its replies and events out, and how much may be under way; no policy."""
+"""One connected client: its requests, its attachments, and how long it may take over what it sends; no policy."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.outflow import Outflow
 from netdaemon.daemon.policy import Principal
 from netdaemon.errors import (
     Denied,
@@ -26,7 +26,7 @@ from netdaemon.errors import (
     RemoteProtocolError,
     ShuttingDown,
 )
-from netdaemon.interfaces import IDirectTransport, IPeerCredentials
+from netdaemon.interfaces import IPeerCredentials
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply
 from netdaemon.wire.answers import Failure as ErrorReply
@@ -34,23 +34,10 @@ from netdaemon.wire.commands import Hello, Request
 from netdaemon.wire.frame import Buffer
 from netdaemon.wire.records import Reason
 from netdaemon.wire.server import ServerConnection
-from netdaemon.wire.v1 import MAX_OUTPUT
 
 # Seconds within which a client must have said HELLO, and have finished a message that it has begun.
 HELLO_TIMEOUT = 5.0
 MESSAGE_TIMEOUT = 30.0
-
-# Output in one message: what one read of a pipe gives; a client reads it in one go.
-OUTPUT_CHUNK = 128 * 1024
-
-# Output sent to one client before the others have their turn.
-OUTPUT_TURN = 1 << 20
-
-# Replies that may wait for a client that sends requests and does not read; beyond it, its requests are not read.
-REPLY_BACKLOG = 64 * 1024
-
-# Replies that are joined into one send: few enough that the client works on them while the next are being made.
-REPLIES_JOINED = 8
 
 # Seconds for which one client's requests are carried out before the others have their turn.
 WORK_TURN = 0.005
@@ -102,28 +89,19 @@ class Peer(TwistedProtocol):
         self.connection = ServerConnection(packets=packets)
         self.attachments: dict[int, Attachment] = {}
         self._daemon = daemon
-        self._packets = packets
-        self._direct: Any = None
-        self._willing = True
-        self._waiting: dict[Attachment, None] = {}
+        self._outflow = Outflow(self.connection, daemon.reactor)
         self._deferred: dict[int, Deferred[Any]] = {}
-        self._replies: list[bytes] | None = None
-        self._replies_size = 0
         self._timer: Any = None
         self._unfinished_since: float | None = None
         self._counted = False
-        self._chunk = OUTPUT_CHUNK
-        self._turn: Any = None
         self._more: Any = None
         self._closing = False
-        # The last word has been said: whatever comes about from here on is not told.
-        self._mute = False
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self._direct = IDirectTransport(self.transport, None)
+        self._outflow.connected(self.transport)
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
         self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._too_slow, "HELLO", HELLO_TIMEOUT)
         credentials = IPeerCredentials(self.transport, None)
@@ -136,11 +114,8 @@ class Peer(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
-        self._willing = False
+        self._outflow.close()
         self._stop_timer()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
         if self._more is not None:
             self._more.cancel()
             self._more = None
@@ -164,15 +139,14 @@ class Peer(TwistedProtocol):
         if self._closing:
             return
         self._closing = True
-        self._send(self.connection.abort(number, message, code))
-        self._flush()
+        self._outflow.send(self.connection.abort(number, message, code))
         self._lose()
 
     def _lose(self) -> None:
         """Close once all has been sent; a client that does not read is not waited for long."""
         assert self.transport is not None
-        self._mute = True
-        self._willing = False
+        self._outflow.flush()
+        self._outflow.close()
         for attachment in list(self.attachments.values()):
             attachment.close()
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
@@ -209,7 +183,7 @@ class Peer(TwistedProtocol):
 
     def _work(self) -> None:
         """Answer what has been received, as long as the answers can be sent and for one turn; join them."""
-        self._replies, self._replies_size = [], 0
+        self._outflow.join()
         answered = False
         until = self._daemon.reactor.seconds() + WORK_TURN
         try:
@@ -220,9 +194,9 @@ class Peer(TwistedProtocol):
                     break
                 answered = True
                 self._answer(*received)
-                if len(self._replies) >= REPLIES_JOINED or self._replies_size > REPLY_BACKLOG:
-                    self._flush()
-                    self._replies, self._replies_size = [], 0
+                if self._outflow.joined_enough:
+                    self._outflow.flush()
+                    self._outflow.join()
                     willing = self._may_reply()
                 if willing and self._daemon.reactor.seconds() >= until:
                     self._work_later()
@@ -233,9 +207,9 @@ class Peer(TwistedProtocol):
             _log.failure("a conversation could not go on")
             self._abort(errno.EIO, "the daemon failed; its log has more", "internal-error")
         finally:
-            self._flush()
+            self._outflow.flush()
         self._watch_progress(answered)
-        self._send_waiting()
+        self._outflow.send_waiting()
 
     def _work_later(self) -> None:
         """The others have their turn; no more is read until the rest has been answered."""
@@ -251,7 +225,7 @@ class Peer(TwistedProtocol):
 
     def _may_reply(self) -> bool:
         """Whether the client takes its replies; if it does not, it gets to send no more until it does."""
-        if self._direct is None or self._direct.waiting <= REPLY_BACKLOG:
+        if not self._outflow.backlogged:
             return True
         self.transport.pauseProducing()  # type: ignore[union-attr]
         return False
@@ -294,9 +268,8 @@ class Peer(TwistedProtocol):
 
     def _answer(self, id: int, request: Request | Refusal) -> None:
         if isinstance(request, Hello) and self.connection.version is None:
-            self._send(self.connection.welcome(id, self._daemon.greet(self, request)))
+            self._outflow.send(self.connection.welcome(id, self._daemon.greet(self, request)))
             self._stop_timer()
-            self._chunk = OUTPUT_CHUNK if self.connection.version == 2 else MAX_OUTPUT
             return
         try:
             if isinstance(request, Refusal):
@@ -340,7 +313,7 @@ class Peer(TwistedProtocol):
             _log.failure("{reply} could not be told", reply=type(reply).__name__)
             reply = ErrorReply.of(InternalError("the daemon could not tell its answer; its log has more"))
             octets = self.connection.reply(id, reply)
-        self._send(octets)
+        self._outflow.send(octets)
         if isinstance(reply, Attached):
             if id in self.connection.attachments:
                 self.attachments[id].begin()
@@ -379,56 +352,14 @@ class Peer(TwistedProtocol):
 
     def closed(self, attachment: Attachment) -> None:
         self.attachments.pop(attachment.id, None)
-        self._waiting.pop(attachment, None)
+        self._outflow.forget(attachment)
         self._daemon.detached(self, attachment)
 
     def ready(self, attachment: Attachment) -> None:
-        """There is something to send for *attachment*: now if the client takes it, else when it does."""
-        self._waiting[attachment] = None
-        if self._willing and self._replies is None and self._turn is None:
-            self._send_waiting()
-
-    def _send_waiting(self) -> None:
-        """One chunk for each attachment in turn, until there is nothing to send or the client takes no more."""
-        sent = 0
-        waiting = self._waiting
-        while waiting and self._willing:
-            attachment = next(iter(waiting))
-            del waiting[attachment]
-            size = attachment.send(self._chunk)
-            if size:
-                waiting[attachment] = None
-                sent += size
-                if sent >= OUTPUT_TURN:
-                    if self._turn is None:
-                        self._turn = self._daemon.reactor.callLater(0, self._next_turn)
-                    return
-
-    def _next_turn(self) -> None:
-        self._turn = None
-        self._send_waiting()
-
-    def pauseProducing(self) -> None:
-        """The client does not take what is sent."""
-        self._willing = False
-
-    def resumeProducing(self) -> None:
-        """It does again."""
-        if self._closing:
-            return
-        self._willing = True
-        if self._more is None:
-            self.transport.resumeProducing()  # type: ignore[union-attr]
-            self._work()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; `connectionLost` says so."""
-
-    # --- sending -----------------------------------------------------------------------------------------------------
+        self._outflow.ready(attachment)
 
     def send_output(self, id: int, segment: Segment) -> None:
-        head = self.connection.output_head(id, segment.channel, segment.offset, segment.time, len(segment.data))
-        self._send_parts((head, segment.data))
+        self._outflow.send_output(id, segment)
 
     def send_event(self, id: int, event: Event) -> None:
         if self.connection.version == 1:
@@ -439,29 +370,22 @@ class Peer(TwistedProtocol):
                 self._lag()
                 return
         if id in self.connection.attachments:
-            self._send(self.connection.event(id, event))
+            self._outflow.send(self.connection.event(id, event))
 
-    def _send(self, octets: bytes) -> None:
-        if not octets or self._mute:
+    # --- IPushProducer -----------------------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The client does not take what is sent."""
+        self._outflow.pause()
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        if self._closing:
             return
-        if self._replies is None:
-            self._send_parts((octets,))
-        else:
-            self._replies.append(octets)
-            self._replies_size += len(octets)
+        self._outflow.resume()
+        if self._more is None:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self._work()
 
-    def _flush(self) -> None:
-        replies, self._replies = self._replies, None
-        if not replies:
-            return
-        if self._packets:
-            for one in replies:
-                self._send_parts((one,))
-        else:
-            self._send_parts((b"".join(replies),))
-
-    def _send_parts(self, parts: Sequence[bytes | memoryview]) -> None:
-        if self._direct is not None:
-            self._direct.sendParts(parts)
-        else:
-            self.transport.write(b"".join(parts))  # type: ignore[union-attr]
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` says so."""

@@ -7,7 +7,8 @@ import pytest
 
 from netdaemon.daemon import peer as peer_module
 from netdaemon.daemon import service as service_module
-from netdaemon.daemon.peer import HELLO_TIMEOUT, MESSAGE_TIMEOUT, REPLY_BACKLOG
+from netdaemon.daemon.outflow import OUTPUT_CHUNK, REPLY_BACKLOG
+from netdaemon.daemon.peer import HELLO_TIMEOUT, MESSAGE_TIMEOUT
 from netdaemon.daemon.responders import V1_HOLD
 from netdaemon.errors import NoSuchProcess, Refusal, StdinFull, UnknownCommand
 from netdaemon.testing import PIPE_SIZE, join
@@ -191,7 +192,7 @@ def test_output_that_is_not_read_is_not_queued() -> None:
             child.write(piece)
             written += piece
             w.daemon.settle()
-            assert peer.transport.waiting <= 2 * peer_module.OUTPUT_CHUNK  # type: ignore[union-attr]
+            assert peer.transport.waiting <= 2 * OUTPUT_CHUNK  # type: ignore[union-attr]
         assert output_of(fast, other) == written
         go_on_reading(w, slow)
         gaps = [m for o, m in slow.got if o == id and isinstance(m, Gap)]
