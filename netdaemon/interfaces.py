@@ -41,8 +41,8 @@ class ILauncher(Interface):
     def kill_trees(launched: Sequence[Any]) -> None:
         """SIGKILL to all of these children, and to all that descends from any of them, in one go.
 
-        Who has exited is passed over. Raises OSError where the descendants cannot be found; the children themselves
-        have been signalled then.
+        Who has exited is passed over. Raises OSError where the descendants cannot be found, and nobody has been killed
+        then; or where one of the children may not be signalled.
         """
 
     def release(launched: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
 
+from netdaemon.process.reasons import ended_by
 from netdaemon.wire.records import ProcessRecord
 
 T = TypeVar("T", bound=ProcessTerminated)
@@ -23,13 +24,8 @@ class ProcessLost(ProcessTerminated):
 
 
 def reason_of(record: ProcessRecord) -> ProcessDone | ProcessTerminated:
-    """The reason as Twisted gives it; the wait status in it is put together from what is known."""
-    if record.code == 0:
-        return ProcessDone(0)
-    if record.signal is not None:
-        return ProcessTerminated(None, record.signal, record.signal | (0x80 if record.core else 0))
-    # A status that the kernel could not tell is None: never 0, which would be success.
-    return ProcessTerminated(record.code, None, None if record.code is None else record.code << 8)
+    """The reason as Twisted gives it."""
+    return ended_by(record.code, record.signal, bool(record.core))
 
 
 def not_started(cause: BaseException | None) -> ProcessNotStarted:

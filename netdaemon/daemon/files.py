@@ -5,7 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 
+from twisted.logger import Logger
+
 from netdaemon.errors import NetdaemonError
+
+_log = Logger()
 
 
 class StateUnusable(NetdaemonError):
@@ -62,6 +66,9 @@ class DirectoryFiles:
                 os.unlink(os.path.join(self._folder, name))
             except FileNotFoundError:
                 pass
+            except OSError as error:
+                # The next daemon that has the directory clears it.
+                _log.warn("{name} could not be removed: {error}", name=name, error=error.strerror)
 
     def close(self) -> None:
         """Let another daemon have the directory."""

@@ -108,7 +108,11 @@ class Peer(TwistedProtocol):
         try:
             if credentials is None:
                 raise Denied("this transport cannot tell who you are")
-            self.principal = self._daemon.admit(self, credentials.peerCredentials())
+            try:
+                told = credentials.peerCredentials()
+            except OSError as error:
+                raise Denied(f"the kernel does not tell who you are: {error.strerror}") from error
+            self.principal = self._daemon.admit(self, told)
         except (Denied, LimitReached) as refusal:
             self._abort(refusal.errno, refusal.message, refusal.code)
 

@@ -293,18 +293,18 @@ class ProcessTable:
             self._kill([process])
             return
         for number in (signal.SIGTERM, signal.SIGCONT):
-            try:
-                process.kill(number, Scope.GROUP)
-            except Refusal:
-                # It has exited meanwhile, or is only just starting, and will be told to end then.
-                return
+            _try(process, number)
 
     def _kill(self, processes: list[Process]) -> None:
         """Kill them and their trees; from here on nobody who reads their output is waited for."""
         try:
             self._launcher.kill_trees([one.launched for one in processes if one.launched is not None])
         except OSError as error:
-            _log.error("descendants may be left: {error}", error=error)
+            _log.error(
+                "not all that descends from {count} processes is killed: {error}", count=len(processes), error=error
+            )
+            for process in processes:
+                _try(process, signal.SIGKILL)
         for process in processes:
             process.holding.let_go()
 
@@ -315,6 +315,14 @@ class ProcessTable:
             self._retaining = None
         for process in list(self):
             self._drop(process)
+
+
+def _try(process: Process, number: int) -> None:
+    """Signal its group, if there is one: it may have exited meanwhile, or be only just starting."""
+    try:
+        process.kill(number, Scope.GROUP)
+    except Refusal:
+        pass
 
 
 def _spec(request: Start) -> Spec:

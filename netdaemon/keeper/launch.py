@@ -161,7 +161,7 @@ def begin(spec: Spec) -> Begun:
         raise LaunchError("descriptors", error.errno or 0) from error
     try:
         pid = _fork(spec, streams, reporting) if spec.pty else _spawn(spec, streams)
-    except LaunchError:
+    except BaseException:
         ends.close()
         raise
     ends.close_theirs()
@@ -294,7 +294,11 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
     finally:
         os.umask(umask)
         if here >= 0:
-            os.fchdir(here)
+            try:
+                os.fchdir(here)
+            except OSError:
+                # The child may be running by now, and nothing of ours depends on where this process is.
+                pass
             os.close(here)
         for source in [source for _, source, target in actions if source not in streams]:
             os.close(source)

@@ -12,6 +12,7 @@ from netdaemon.interfaces import ILauncher
 from netdaemon.keeper import launch
 from netdaemon.keeper.launch import Begun, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.process import signals
+from netdaemon.process.streams import RETRY
 
 
 class _Report:
@@ -21,6 +22,13 @@ class _Report:
         self._begun = begun
         self._done = done
         self._reactor = reactor
+
+    def watch(self) -> None:
+        """Be told; where the kernel has no room to watch one more, look again in a while."""
+        try:
+            self._reactor.addReader(self)
+        except OSError:
+            self._reactor.callLater(RETRY, self.doRead)
 
     def fileno(self) -> int:
         return self._begun.report
@@ -36,7 +44,7 @@ class _Report:
             self._done.errback(error)
             return
         if launched is None:
-            self._reactor.addReader(self)
+            self.watch()
         else:
             self._done.callback(launched)
 
@@ -61,7 +69,7 @@ class LocalLauncher:
         except LaunchError as error:
             return fail(error)
         done: Deferred[Launched] = Deferred()
-        self._reactor.addReader(_Report(begun, done, self._reactor))
+        _Report(begun, done, self._reactor).watch()
         return done
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:

@@ -73,31 +73,46 @@ def kill_trees(roots: Sequence[tuple[int, int]]) -> None:
 
     Everybody is stopped first: the children of the dead cannot be told for theirs.
 
-    :raises OSError: the descendants cannot be found for want of a descriptor; the children have been killed.
+    :raises OSError: the descendants cannot be found for want of a descriptor, and nobody has been killed; or one of
+        the children may not be signalled, and the others have been killed.
     """
-    for _, pidfd in roots:
-        _send_to(pidfd, signal.SIGSTOP)
     pids = {pid for pid, _ in roots}
     found: dict[int, int] = {}
     try:
+        fresh = _descendants(pids)
+        for _, pidfd in roots:
+            _try(pidfd, signal.SIGSTOP)
         for _ in range(PASSES):
+            _send_each(fresh, signal.SIGSTOP)
+            found |= fresh
             fresh = {pid: started for pid, started in _descendants(pids).items() if pid not in found}
             if not fresh:
                 break
-            found |= fresh
-            _send_each(fresh, signal.SIGSTOP)
-    finally:
+    except OSError:
         for _, pidfd in roots:
-            _send_to(pidfd, signal.SIGKILL)
+            _try(pidfd, signal.SIGCONT)
+        _send_each(found, signal.SIGCONT)
+        raise
+    refused: OSError | None = None
+    for _, pidfd in roots:
+        error = _try(pidfd, signal.SIGKILL)
+        if error is not None:
+            refused = error
+            _try(pidfd, signal.SIGCONT)
     _send_each(found, signal.SIGKILL)
+    if refused is not None:
+        raise refused
 
 
-def _send_to(pidfd: int, number: int) -> None:
+def _try(pidfd: int, number: int) -> OSError | None:
+    """Send to a child that may have gone; why it could not be."""
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except (ProcessLookupError, PermissionError):
-        # Of many, one that has gone or may not be signalled keeps none of the others.
-        pass
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        return error
+    return None
 
 
 def _send_each(found: Mapping[int, int], number: int) -> None:

@@ -90,6 +90,9 @@ class Spool:
         self._offsets = array("Q")
         self._notes = array("Q")
         self._marks = 0
+        # What was read and could not be written, where splice does not work; and of which channel it is.
+        self._held = b""
+        self._held_channel = 0
         # Where the ring began anew last.
         self._turned = 0
         self._holders: list[Reader] = []
@@ -140,6 +143,7 @@ class Spool:
         :raises BlockingIOError: the pipe is empty.
         :raises OSError: ENOSPC and its like: nothing was taken from the pipe.
         """
+        start = self.end
         while True:
             try:
                 moved = self._append_from(pipe, channel, count, now)
@@ -148,9 +152,13 @@ class Spool:
                     continue
                 raise
             self._advance(moved)
-            return moved
+            if not self._held:
+                return self.end - start
 
     def _append_from(self, pipe: int, channel: int, count: int, now: int) -> int:
+        if self._held:
+            # It goes first, whatever is asked for now.
+            channel = self._held_channel
         place = self.end % self.size
         if place == 0:
             self._turn()
@@ -163,18 +171,17 @@ class Spool:
                 if error.errno != errno.EINVAL:
                     raise
                 self.degraded = True
-        return self._copy(pipe, min(count, GIVEN_UP))
+        return self._copy(pipe, channel, count)
 
-    def _copy(self, pipe: int, count: int) -> int:
-        """Without splice. What has been read must be written: room for it is made sure of before."""
-        place = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        try:
-            os.posix_fallocate(self._descriptor, place, count)
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            # A file system that cannot say: what is written may not find room then, which is what degraded means.
-        return os.write(self._descriptor, os.read(pipe, count))
+    def _copy(self, pipe: int, channel: int, count: int) -> int:
+        """Without splice. What has been read and finds no place is held here, and goes first the next time."""
+        if not self._held:
+            self._held, self._held_channel = os.read(pipe, count), channel
+        if not self._held:
+            return 0
+        written = os.write(self._descriptor, self._held)
+        self._held = self._held[written:]
+        return written
 
     def _advance(self, count: int) -> None:
         self.end += count
@@ -214,7 +221,8 @@ class Spool:
         place = self.end % self.size
         if place == 0:
             self._turn()
-        dropped = len(os.read(pipe, min(count, self.size - place, GIVEN_UP)))
+        dropped = len(self._held or os.read(pipe, min(count, self.size - place, GIVEN_UP)))
+        self._held = b""
         os.lseek(self._descriptor, dropped, os.SEEK_CUR)
         self._advance(dropped)
         self.given_up += dropped

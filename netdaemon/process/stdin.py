@@ -108,7 +108,10 @@ class Stdin:
         Whole pages only, and none before it has been read: the pipe has no copies but refers to the file's pages, and
         what is punched of a page reads as zeros there.
         """
-        unread: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+        try:
+            unread: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+        except OSError:
+            return
         end = (self.taken - unread) // PAGE * PAGE
         if end <= self._punched:
             return

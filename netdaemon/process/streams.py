@@ -22,28 +22,46 @@ READ_SIZE = 128 * 1024
 # empties it, and its writer is woken once. Larger, the two get in each other's way: a third less throughput at 1 MiB.
 BIG_READ = 32 * 1024
 
-# A terminal gives no count of what it holds; it never holds more than its kernel buffers do.
-TERMINAL_HOLDS = 1 << 20
+# Seconds until what the kernel refused is tried again: to keep output, to feed input, to watch a descriptor.
+RETRY = 1.0
+
+# Where the kernel gives no count of what there is to read, as of a terminal: never more than this.
+UNCOUNTED = 1 << 20
 
 
-class IStreams(Protocol):
-    """Who is told: the transport that owns the streams."""
+class Owner(Protocol):
+    """Whose a stream is."""
 
-    reactor: Any
-    pid: int | None
+    @property
+    def reactor(self) -> Any: ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+
+class OutputOwner(Owner, Protocol):
+    """Who is told of the outputs and of the exit: the transport.
+
+    :ivar reading: whether output is to be read at present.
+    """
+
     reading: bool
 
     def readable(self, output: Output) -> None:
         """There is something to read, or the end."""
 
+    def exit_seen(self) -> None:
+        """The child has exited."""
+
+
+class InputOwner(Owner, Protocol):
+    """Who is told of the input: its feeding."""
+
     def feed(self) -> None:
         """There is room in the child's stdin."""
 
-    def stdin_lost(self) -> None:
+    def lost(self) -> None:
         """Nobody reads the child's stdin any more."""
-
-    def exit_seen(self) -> None:
-        """The child has exited."""
 
 
 def _pending(descriptor: int) -> int:
@@ -55,19 +73,40 @@ def _pending(descriptor: int) -> int:
 class Selectable:
     """What the reactor watches: one descriptor, owned, with nothing of Twisted's buffering."""
 
-    def __init__(self, descriptor: int, process: IStreams) -> None:
+    def __init__(self, descriptor: int, owner: Owner) -> None:
         self.descriptor = descriptor
-        self.process = process
-        self.reactor = process.reactor
+        self.reactor = owner.reactor
+        self._pid = owner.pid
+        self._again: Any = None
 
     def fileno(self) -> int:
         return self.descriptor
 
     def logPrefix(self) -> str:
-        return f"process {self.process.pid}"
+        return f"process {self._pid}"
+
+    def watch(self) -> None:
+        """Be told of what there is to read; where the kernel has no room to watch one more, as soon as it has."""
+        if self._again is not None:
+            return
+        try:
+            self.reactor.addReader(self)
+        except OSError:
+            self._again = self.reactor.callLater(RETRY, self._watch_again)
+
+    def _watch_again(self) -> None:
+        self._again = None
+        self.watch()
+
+    def unwatch(self) -> None:
+        """Be told no more."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self.reactor.removeReader(self)
 
     def close(self) -> None:
-        self.reactor.removeReader(self)
+        self.unwatch()
         self.reactor.removeWriter(self)
         os.close(self.descriptor)
         self.descriptor = -1
@@ -76,25 +115,30 @@ class Selectable:
 class Output(Selectable):
     """Our end of a pipe that the child writes to."""
 
-    def __init__(self, descriptor: int, channel: int, process: IStreams) -> None:
-        super().__init__(descriptor, process)
+    def __init__(self, descriptor: int, channel: int, owner: OutputOwner) -> None:
+        super().__init__(descriptor, owner)
+        self._owner = owner
         self.channel = channel
         # How many bytes must be read before the exit may be told; None while there is no exit to tell.
         self.owed: int | None = None
         self._enlarged = False
 
     def doRead(self) -> None:
-        self.process.readable(self)
+        self._owner.readable(self)
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor saw a hang-up and nothing to read."""
         if self.descriptor >= 0:
-            self.process.readable(self)
-        if self.descriptor >= 0 and self.process.reading:
-            self.reactor.addReader(self)
+            self._owner.readable(self)
+        if self.descriptor >= 0 and self._owner.reading:
+            self.watch()
 
     def count_owed(self) -> None:
-        self.owed = _pending(self.descriptor)
+        """The child has exited: what is here now is to be read before that is told."""
+        try:
+            self.owed = _pending(self.descriptor)
+        except OSError:
+            self.owed = UNCOUNTED
 
     def move(self, spool: Spool, count: int) -> int:
         """Append up to *count* bytes, and no more than one read; 0 at the end."""
@@ -121,13 +165,13 @@ class Output(Selectable):
 class TerminalOutput(Output):
     """The master side of a terminal, read by way of a pipe, because splice has a pipe at one end."""
 
-    def __init__(self, descriptor: int, relay: tuple[int, int], process: IStreams) -> None:
-        super().__init__(descriptor, STDOUT, process)
+    def __init__(self, descriptor: int, relay: tuple[int, int], owner: OutputOwner) -> None:
+        super().__init__(descriptor, STDOUT, owner)
         self._relay = relay
         self._residue = 0
 
     def count_owed(self) -> None:
-        self.owed = TERMINAL_HOLDS
+        self.owed = UNCOUNTED
 
     @property
     def residue(self) -> int:
@@ -149,9 +193,13 @@ class TerminalOutput(Output):
         if self._fill(count):
             # To the last byte, though the ring may turn in between: nothing tells the reactor of what stays here.
             while self._residue and total < count:
-                moved = spool.append_from(
-                    self._relay[0], self.channel, min(self._residue, count - total), time.time_ns() // 1000
-                )
+                try:
+                    moved = spool.append_from(
+                        self._relay[0], self.channel, min(self._residue, count - total), time.time_ns() // 1000
+                    )
+                except BlockingIOError as error:
+                    # The relay is not empty: this is no word on the terminal, and has to be tried again.
+                    raise OSError(errno.EIO, error.strerror) from error
                 self._residue -= moved
                 total += moved
         return total
@@ -172,16 +220,20 @@ class TerminalOutput(Output):
 class Input(Selectable):
     """Our end of the pipe that the child reads from."""
 
+    def __init__(self, descriptor: int, owner: InputOwner) -> None:
+        super().__init__(descriptor, owner)
+        self._owner = owner
+
     def doWrite(self) -> None:
-        self.process.feed()
+        self._owner.feed()
 
     def doRead(self) -> None:
         """Nothing can be read from it: the reactor says so because the other end was closed."""
-        self.process.stdin_lost()
+        self._owner.lost()
 
     def connectionLost(self, reason: Any) -> None:
         if self.descriptor >= 0:
-            self.process.stdin_lost()
+            self._owner.lost()
 
     def push(self, stdin: Stdin) -> None:
         """Move what waits; raises BlockingIOError when no more fits."""
@@ -192,8 +244,8 @@ class Input(Selectable):
 class TerminalInput(Input):
     """A duplicate of the master side, written to by way of a pipe."""
 
-    def __init__(self, descriptor: int, relay: tuple[int, int], process: IStreams) -> None:
-        super().__init__(descriptor, process)
+    def __init__(self, descriptor: int, relay: tuple[int, int], owner: InputOwner) -> None:
+        super().__init__(descriptor, owner)
         self._relay = relay
         self._residue = 0
 
@@ -201,7 +253,12 @@ class TerminalInput(Input):
         while self._residue or stdin.waiting:
             if not self._residue:
                 self._residue = stdin.feed(self._relay[1])
-            moved = os.splice(self._relay[0], self.descriptor, self._residue, flags=os.SPLICE_F_NONBLOCK)
+            try:
+                moved = os.splice(self._relay[0], self.descriptor, self._residue, flags=os.SPLICE_F_NONBLOCK)
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    raise BrokenPipeError(errno.EPIPE, "the terminal was hung up") from error
+                raise
             self._residue -= moved
 
     def close(self) -> None:
@@ -213,9 +270,13 @@ class TerminalInput(Input):
 class Exit(Selectable):
     """The pidfd: readable once the child has exited."""
 
+    def __init__(self, descriptor: int, owner: OutputOwner) -> None:
+        super().__init__(descriptor, owner)
+        self._owner = owner
+
     def doRead(self) -> None:
-        self.reactor.removeReader(self)
-        self.process.exit_seen()
+        self.unwatch()
+        self._owner.exit_seen()
 
     def connectionLost(self, reason: Any) -> None:
         return

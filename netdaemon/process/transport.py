@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessProtocol, IProcessTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,22 +19,20 @@ from zope.interface import implementer
 from netdaemon.interfaces import ILauncher, IOutputProtocol
 from netdaemon.keeper.launch import ExitStatus, Launched, resize
 from netdaemon.process import signals
+from netdaemon.process.feeding import Feeding
+from netdaemon.process.reasons import ended_by
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.streams import (
     READ_SIZE,
+    RETRY,
     STDERR,
     STDIN,
     STDOUT,
     Exit,
-    Input,
     Output,
-    TerminalInput,
     TerminalOutput,
 )
-
-# Seconds until output that could not be kept is tried again.
-RETRY = 1.0
 
 # How often it is tried again for a child that has exited; then nobody may hold any more, so that its exit is told.
 RETRIES_AFTER_EXIT = 3
@@ -71,7 +69,6 @@ class ProcessTransport:
         self._launcher = launcher
         self._launched = launched
         self._spool = spool
-        self._stdin = stdin
         self._protocol = protocol
         self._watcher: Any = protocol if IOutputProtocol.providedBy(protocol) else None
         self.reading = False
@@ -86,27 +83,23 @@ class ProcessTransport:
         self._given_up = spool.given_up
         self._given_up_told: float | None = None
         self._exit = Exit(launched.pidfd, self)
-        self._input: Input | None
+        self._stdin = stdin
+        self._feeding = Feeding(reactor, launched, stdin, self._stdin_closed)
+        self.terminal = launched.stdout_relay[0] >= 0
         self._outputs: dict[int, Output] = {}
-        if launched.stdout_relay[0] >= 0:
+        if self.terminal:
             self._outputs[STDOUT] = TerminalOutput(launched.stdout, launched.stdout_relay, self)
-            self._input = TerminalInput(launched.stdin, launched.stdin_relay, self)
         else:
-            self._input = Input(launched.stdin, self)
             self._outputs[STDOUT] = Output(launched.stdout, STDOUT, self)
             if launched.stderr >= 0:
                 self._outputs[STDERR] = Output(launched.stderr, STDERR, self)
-        self.terminal = isinstance(self._input, TerminalInput)
 
     def begin(self) -> None:
         """Tell the protocol, and start to watch."""
         self._tell(lambda: self._protocol.makeConnection(self))
-        self.reactor.addReader(self._exit)
-        if self._input is not None and not self.terminal:
-            # Readable at the writing end means that the reading end is closed.
-            self.reactor.addReader(self._input)
+        self._exit.watch()
         self.resumeProducing()
-        self.feed()
+        self._feeding.begin()
 
     def _tell(self, call: Callable[[], object]) -> None:
         """Call into somebody else's code: what it raises is logged and stops nothing."""
@@ -222,7 +215,7 @@ class ProcessTransport:
         """Read no more output: the child will have to wait once its pipe is full."""
         self.reading = False
         for output in self._outputs.values():
-            self.reactor.removeReader(output)
+            output.unwatch()
 
     def resumeProducing(self) -> None:
         """Read again."""
@@ -230,7 +223,7 @@ class ProcessTransport:
             return
         self.reading = True
         for output in self._outputs.values():
-            self.reactor.addReader(output)
+            output.watch()
         waits = self.status is not None and not self._settled
         if self._catching_up is None and (waits or any(output.residue for output in self._outputs.values())):
             # Of neither will the reactor say anything. Not now: whoever made room is in the middle of something.
@@ -274,12 +267,9 @@ class ProcessTransport:
                     return
         self._settled = True
         self.pid = None
-        assert self.status is not None
-        reason = Failure(_ended_by(self.status))
-        self._tell(lambda: self._protocol.processExited(reason))
+        self._tell(lambda: self._protocol.processExited(self._reason()))
         # After it, as Twisted has it: an EOF of stdin that is told before the exit means that the child closed it.
-        if self._input is not None:
-            self.stdin_lost()
+        self._feeding.lost()
         self._launcher.release(self._launched)
         # Whoever was told may have had it removed meanwhile.
         if self._exit.descriptor >= 0:
@@ -293,9 +283,11 @@ class ProcessTransport:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        self._tell(lambda: self._protocol.processEnded(self._reason()))
+
+    def _reason(self) -> Failure:
         assert self.status is not None
-        reason = Failure(_ended_by(self.status))
-        self._tell(lambda: self._protocol.processEnded(reason))
+        return Failure(ended_by(self.status.code, self.status.signal, self.status.core))
 
     def abandon(self) -> None:
         """Close everything and tell nobody: what becomes of the child is of no interest any more."""
@@ -305,44 +297,21 @@ class ProcessTransport:
             if call is not None:
                 call.cancel()
         self._retry = self._catching_up = self._asking = None
-        for stream in (*self._outputs.values(), self._input):
-            if stream is not None:
-                stream.close()
+        for output in self._outputs.values():
+            output.close()
+        self._outputs.clear()
+        self._feeding.abandon()
         if not settling:
             self._exit.close()
-        self._outputs.clear()
-        self._input = None
 
     # --- input -------------------------------------------------------------------------------------------------------
 
     def feed(self) -> None:
-        """Move what waits in ``stdin`` to the child, as much as it takes; the rest follows by itself."""
-        entry = self._input
-        if entry is None:
-            self._stdin.discard()
-            return
-        try:
-            entry.push(self._stdin)
-        except BlockingIOError:
-            self.reactor.addWriter(entry)
-            return
-        except OSError:
-            self.stdin_lost()
-            return
-        self.reactor.removeWriter(entry)
-        if self._stdin.closed:
-            self._close_input()
+        """Something waits in ``stdin``: move it to the child, as much as it takes; the rest follows by itself."""
+        self._feeding.feed()
 
-    def stdin_lost(self) -> None:
-        """Nobody reads the child's stdin any more."""
-        self._stdin.discard()
-        self._close_input()
-
-    def _close_input(self) -> None:
-        entry, self._input = self._input, None
-        if entry is not None:
-            entry.close()
-            self._tell(lambda: self._protocol.childConnectionLost(STDIN))
+    def _stdin_closed(self) -> None:
+        self._tell(lambda: self._protocol.childConnectionLost(STDIN))
 
     # --- IProcessTransport -------------------------------------------------------------------------------------------
 
@@ -383,7 +352,7 @@ class ProcessTransport:
         elif descriptor in self._outputs:
             if self.terminal:
                 # The master side is held twice, and closing the one without the other hangs nobody up.
-                self.stdin_lost()
+                self._feeding.lost()
             self._close_output(self._outputs[descriptor])
             if self.status is not None:
                 # It may have been this one that the exit waited for.
@@ -415,12 +384,3 @@ class ProcessTransport:
         output = self._outputs.get(STDOUT)
         if output is not None:
             resize(output.descriptor, rows, columns)
-
-
-def _ended_by(status: ExitStatus) -> ProcessDone | ProcessTerminated:
-    """The reason as Twisted gives it; the wait status in it is put together from what is known."""
-    if status.code == 0:
-        return ProcessDone(0)
-    if status.signal is not None:
-        return ProcessTerminated(None, status.signal, status.signal | (0x80 if status.core else 0))
-    return ProcessTerminated(status.code, None, (status.code or 0) << 8)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -76,13 +77,24 @@ class Listener(FileDescriptor):
                     self._pause()
                 # Anything else is the fault of one connection, which is gone.
                 return
+            self._set_up(sock)
+
+    def _set_up(self, sock: socket.socket) -> None:
+        """Make a connection of it; what goes wrong is the end of this one, and of nothing else."""
+        transport: StreamTransport | None = None
+        try:
             sock.setblocking(False)
-            try:
-                protocol = self._build(self._packets)
-                self._transport(sock, protocol, self.reactor, self._address).begin()
-            except Exception:
-                self._log.failure("a connection could not be set up")
-                sock.close()
+            transport = self._transport(sock, self._build(self._packets), self.reactor, self._address)
+            transport.begin()
+            return
+        except OSError as error:
+            self._log.warn("a connection could not be set up: {error}", error=error.strerror)
+        except Exception:
+            self._log.failure("a connection could not be set up")
+        if transport is not None:
+            # The reactor may know of it by now, and must not take the next one of its number for it.
+            transport.connectionLost(Failure(ConnectionAborted()))
+        sock.close()
 
     def _turn_away(self) -> None:
         """No descriptor is left: take the connection with the one in reserve, and close it."""
@@ -117,7 +129,11 @@ class Listener(FileDescriptor):
             except OSError:
                 self._pause()
                 return
-        self.startReading()
+        try:
+            self.startReading()
+        except OSError:
+            # The kernel has no room to watch one more.
+            self._pause()
 
     def close(self) -> None:
         """Stop listening; connections that were made stay."""

@@ -6,6 +6,7 @@ of the loop only; and they know nothing of SOCK_SEQPACKET.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections import deque
@@ -132,7 +133,10 @@ class PacketTransport(StreamTransport):
                 self.socket.send(self._packets[0])
             except (BlockingIOError, InterruptedError):
                 return None
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    # It passes, as Twisted has it for streams.
+                    return None
                 return main.CONNECTION_LOST
             self._waiting -= len(self._packets.popleft())
         self.stopWriting()
