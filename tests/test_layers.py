@@ -21,6 +21,7 @@ LAYERS = (
     "interfaces",
     "keeper",
     "defaults",
+    "watching",
     "sockets",
     "process",
     "daemon",
@@ -33,7 +34,7 @@ LAYERS = (
 )
 
 # Layers that stand on nothing of ours but what is named here, whatever is below them.
-STANDS_ON = {"errors": (), "wire": ("errors",), "keeper": (), "defaults": ()}
+STANDS_ON = {"errors": (), "wire": ("errors",), "keeper": (), "defaults": (), "watching": ()}
 
 # Layers that import nothing but the standard library, and what is ours.
 STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults")

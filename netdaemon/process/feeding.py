@@ -7,7 +7,8 @@ from typing import Any
 
 from netdaemon.keeper.launch import Launched
 from netdaemon.process.stdin import Stdin
-from netdaemon.process.streams import RETRY, Input, TerminalInput
+from netdaemon.process.streams import Input, TerminalInput
+from netdaemon.watching import RETRY
 
 
 class Feeding:

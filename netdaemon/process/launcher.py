@@ -12,7 +12,7 @@ from netdaemon.interfaces import ILauncher
 from netdaemon.keeper import launch
 from netdaemon.keeper.launch import Begun, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.process import signals
-from netdaemon.process.streams import RETRY
+from netdaemon.watching import insisting
 
 
 class _Report:
@@ -24,11 +24,8 @@ class _Report:
         self._reactor = reactor
 
     def watch(self) -> None:
-        """Be told; where the kernel has no room to watch one more, look again in a while."""
-        try:
-            self._reactor.addReader(self)
-        except OSError:
-            self._reactor.callLater(RETRY, self.doRead)
+        """Be told; where the kernel has no room to watch one more, look in a while."""
+        insisting(self._reactor, lambda: self._reactor.addReader(self), self.doRead)
 
     def fileno(self) -> int:
         return self._begun.report

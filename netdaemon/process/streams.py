@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
+from netdaemon.watching import Watched
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -21,9 +22,6 @@ READ_SIZE = 128 * 1024
 # The evidence on which a pipe is enlarged (a default pipe's half) to hold as much as one read takes: then a read
 # empties it, and its writer is woken once. Larger, the two get in each other's way: a third less throughput at 1 MiB.
 BIG_READ = 32 * 1024
-
-# Seconds until what the kernel refused is tried again: to keep output, to feed input, to watch a descriptor.
-RETRY = 1.0
 
 # Where the kernel gives no count of what there is to read, as of a terminal: never more than this.
 UNCOUNTED = 1 << 20
@@ -70,40 +68,19 @@ def _pending(descriptor: int) -> int:
     return count
 
 
-class Selectable:
+class Selectable(Watched):
     """What the reactor watches: one descriptor, owned, with nothing of Twisted's buffering."""
 
     def __init__(self, descriptor: int, owner: Owner) -> None:
         self.descriptor = descriptor
         self.reactor = owner.reactor
         self._pid = owner.pid
-        self._again: Any = None
 
     def fileno(self) -> int:
         return self.descriptor
 
     def logPrefix(self) -> str:
         return f"process {self._pid}"
-
-    def watch(self) -> None:
-        """Be told of what there is to read; where the kernel has no room to watch one more, as soon as it has."""
-        if self._again is not None:
-            return
-        try:
-            self.reactor.addReader(self)
-        except OSError:
-            self._again = self.reactor.callLater(RETRY, self._watch_again)
-
-    def _watch_again(self) -> None:
-        self._again = None
-        self.watch()
-
-    def unwatch(self) -> None:
-        """Be told no more."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        self.reactor.removeReader(self)
 
     def close(self) -> None:
         self.unwatch()

@@ -25,7 +25,6 @@ from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.streams import (
     READ_SIZE,
-    RETRY,
     STDERR,
     STDIN,
     STDOUT,
@@ -33,6 +32,7 @@ from netdaemon.process.streams import (
     Output,
     TerminalOutput,
 )
+from netdaemon.watching import RETRY
 
 # How often it is tried again for a child that has exited; then nobody may hold any more, so that its exit is told.
 RETRIES_AFTER_EXIT = 3

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from netdaemon.interfaces import IDirectTransport, IPeerCredentials
+from netdaemon.watching import Watched, insisting
 
 # One read of a socket: large enough for two DATA messages; a buffer that stays costs nothing to read into.
 READ_SIZE = 256 * 1024
@@ -36,7 +37,7 @@ _read_view = memoryview(bytearray(READ_SIZE))
 
 
 @implementer(IDirectTransport, IPeerCredentials)
-class StreamTransport(tcp.Connection):
+class StreamTransport(Watched, tcp.Connection):
     """A connected SOCK_STREAM socket. ``dataReceived`` gets a memoryview that is valid during the call only."""
 
     bufferSize = HIGH_WATER
@@ -46,12 +47,32 @@ class StreamTransport(tcp.Connection):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._address = UNIXAddress(address)
         self.logstr = f"{type(protocol).__name__},{address}"
+        self._writing_again: Any = None
         self.connected = 1
 
     def begin(self) -> None:
         """Make the protocol's connection and start to read."""
         self.startReading()
         self.protocol.makeConnection(self)
+
+    def startReading(self) -> None:
+        self.watch()
+
+    def stopReading(self) -> None:
+        self.unwatch()
+
+    def startWriting(self) -> None:
+        if self._writing_again is None:
+            self._start_writing()
+
+    def _start_writing(self) -> None:
+        self._writing_again = insisting(self.reactor, super().startWriting, self._start_writing)
+
+    def stopWriting(self) -> None:
+        if self._writing_again is not None:
+            self._writing_again.cancel()
+            self._writing_again = None
+        super().stopWriting()
 
     def getHost(self) -> UNIXAddress:
         return self._address

@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tests.faults.conftest import Figure
 from tests.faults.customer import HANG, Job, jobs, workload
 from tests.faults.wire import Wire, children, descriptors, eventually
 from tests.support import LONG, RunningDaemon, running_daemon
+
+REFUSING = Path(__file__).with_name("refusing.py")
 
 NUMBERS = {name: number for number, name in errno.errorcode.items()}
 
@@ -277,45 +280,23 @@ def test_calls_that_fail(victims: Victims, figure: Figure, tmp_path: Path, case:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
-def test_watching_that_fails(victims: Victims, figure: Figure, tmp_path: Path) -> None:
-    """No room in the kernel to watch one more descriptor: a connection ends by it, and a process does not.
-
-    The kernel refuses this to what is added only, and strace cannot choose by that: single calls fail, of those that
-    added something in a run before.
-    """
-    problems: list[str] = []
-    failed, ended, others = 0, 0, 0
-    victim = victims.give(())
-    work = victim.work if LONG else victim.work[:3]
-    runs = []
-    for _ in range(3):
-        with Fault(victim.pid, tmp_path / "trace", "epoll_ctl", "ENOSPC", "60000") as fault:
-            workload(victim.running, work)
-        runs.append({number for number, line in enumerate(fault.made, 1) if "EPOLL_CTL_ADD" in line})
-    adding = sorted(set.intersection(*runs))
-    assert len(adding) > 8
-    for number in adding if LONG else adding[::3]:
-        victim = victims.give(())
-        error = "ENOMEM" if number % 2 else "ENOSPC"
-        try:
-            with Fault(victim.pid, tmp_path / "trace", "epoll_ctl", error, str(number)) as fault:
-                told = workload(victim.running, work)
-            assert fault.failed, "no call was made to fail"
-            failed += len(fault.failed)
-            ended += told.ended.total()
-            assert not told.refused, told.refused
-            assert not told.late
-            victim.check()
-        except Exception as problem:
-            victims.drop(())
-            if fault.failed and "EPOLL_CTL_ADD" not in fault.failed[0]:
-                others += 1
-                continue
-            problems.append(f"epoll_ctl {error} when={number}: {type(problem).__name__}: {problem}")
-    figure("epoll_ctl (add) ENOMEM,ENOSPC: failed, refused, ended", f"{failed}, 0, {ended}", "all else done")
-    assert failed > others
-    if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+@pytest.mark.parametrize("every", [2, 3, 5] if LONG else [3])
+def test_watching_that_fails(figure: Figure, tmp_path: Path, every: int) -> None:
+    """No room in the kernel to watch one more descriptor: what is not watched now is watched in a while."""
+    tmp_path.chmod(0o700)
+    known, flag = tmp_path / "known", tmp_path / "flag"
+    known.write_bytes(random.Random(2009).randbytes(200_000))
+    with running_daemon(tmp_path, inside=[sys.executable, str(REFUSING), str(flag), str(every)]) as running:
+        victim = Victim(running, jobs(known))
+        flag.touch()
+        told = workload(running, victim.work)
+        failed = flag.stat().st_size
+        flag.unlink()
+        assert failed, "no call was made to fail"
+        assert not told.refused, told.refused
+        assert not told.ended, told.ended
+        victim.check()
+    figure(f"epoll_ctl (add) ENOSPC, every {every}.: failed, refused, ended", f"{failed}, 0, 0", "all else done")
 
 
 def test_copying_to_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
