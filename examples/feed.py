@@ -1,6 +1,6 @@
 """Start a program, feed it, read what it says, see how it ends.
 
-python examples/feed.py unix:/run/user/1000/netdaemon/socket
+python examples/feed.py [unix:/run/user/1000/netdaemon/netdaemon.sock]
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from typing import Any
 
 from twisted.internet.task import react
 
-from netdaemon import LaunchFailed, connect
-from netdaemon.wire.answers import Gap
+from netdaemon import Gap, LaunchFailed, connect
 
 
-async def main(reactor: Any, endpoint: str) -> None:
+async def main(reactor: Any, endpoint: str | None = None) -> None:
     client = await connect(reactor, endpoint)
 
     process = await client.start(["/usr/bin/tr", "a-z", "A-Z"], labels={"purpose": "example"})

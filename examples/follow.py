@@ -1,6 +1,6 @@
 """Follow a process that somebody else started, leave it, and come back to where we were.
 
-python examples/follow.py unix:/run/user/1000/netdaemon/socket
+python examples/follow.py [unix:/run/user/1000/netdaemon/netdaemon.sock]
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from netdaemon import connect
-from netdaemon.client.output import Listener
-from netdaemon.wire.answers import Status
+from netdaemon import Listener, Status, connect
 
 GAME = "echo map generated; read line; echo you said: $line; exit 3"
 
@@ -36,13 +34,13 @@ class Console(Listener):
         print("exit code", status.code)
 
 
-async def main(reactor: Any, endpoint: str) -> None:
+async def main(reactor: Any, endpoint: str | None = None) -> None:
     starter = await connect(reactor, endpoint)
-    await starter.start(["/bin/sh", "-c", GAME], name="game", attach=False)
+    await starter.start(["/bin/sh", "-c", GAME], name="example", attach=False)
     await starter.disconnect()
 
     client = await connect(reactor, endpoint)
-    game, console = await client.attach("game"), Console()
+    game, console = await client.attach("example"), Console()
     game.listen(console)
     await console.spoken
     offset = game.offset
@@ -50,11 +48,11 @@ async def main(reactor: Any, endpoint: str) -> None:
 
     # Minutes later, perhaps in another program.
     client = await connect(reactor, endpoint)
-    game = await client.attach("game", from_=offset)
+    game = await client.attach("example", from_=offset)
     game.listen(Console())
     await game.write(b"good evening\n")
     await game.when_exited()
-    await client.remove("game")
+    await client.remove("example")
     await client.disconnect()
 
 

@@ -1,6 +1,6 @@
 """A ProcessProtocol that knows nothing of netdaemon, on a process at the other end of a socket.
 
-python examples/spawn.py unix:/run/user/1000/netdaemon/socket
+python examples/spawn.py [unix:/run/user/1000/netdaemon/netdaemon.sock]
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class WordCount(ProcessProtocol):
         self.done.callback(None)
 
 
-async def main(reactor: Any, endpoint: str) -> None:
+async def main(reactor: Any, endpoint: str | None = None) -> None:
     client = await connect(reactor, endpoint)
     for option in ("-w", "--nonsense"):
         counting = WordCount(b"as many words as there are here\n")
         # reactor.spawnProcess(counting, ...) would run it here instead.
         client.spawnProcess(counting, "/usr/bin/wc", ["wc", option], env={"LC_ALL": "C"})
         await counting.done
-    print("left in the daemon:", len(await client.list()))
+    print("left in the daemon:", sum(record.argv[0] == "wc" for record in await client.list()))
     await client.disconnect()
 
 

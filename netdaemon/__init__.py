@@ -10,14 +10,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from netdaemon.client.client import Client as Client
     from netdaemon.client.connect import connect as connect
+    from netdaemon.client.output import Listener as Listener
     from netdaemon.client.remote import RemoteProcess as RemoteProcess
     from netdaemon.errors import *  # noqa: F403
+    from netdaemon.wire.answers import Gap as Gap
+    from netdaemon.wire.answers import Output as Output
+    from netdaemon.wire.answers import Status as Status
+    from netdaemon.wire.records import Pty as Pty
 
 # Where each name is: it is loaded when it is asked for, so that scripts that use the rest need not have Twisted.
 _PLACES = {
     "connect": "netdaemon.client.connect",
     "Client": "netdaemon.client.client",
     "RemoteProcess": "netdaemon.client.remote",
+    "Listener": "netdaemon.client.output",
+    "Output": "netdaemon.wire.answers",
+    "Gap": "netdaemon.wire.answers",
+    "Status": "netdaemon.wire.answers",
+    "Pty": "netdaemon.wire.records",
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the daemon's socket is when nobody says; standard library only, so that every program can ask."""
+"""Where the daemon's socket is when nobody says, and why nobody answers there; standard library only."""
 
 from __future__ import annotations
 
@@ -79,3 +79,16 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         pass
     check_directory(path)
+
+
+def meaning(error: OSError) -> str:
+    """Why a socket cannot be connected to, in words for whoever wanted to."""
+    if error.errno == errno.ENOENT:
+        return "there is no such socket; is the daemon running?"
+    if error.errno == errno.ECONNREFUSED:
+        return "nobody listens on it; the daemon that made it is gone"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "you may not connect to it; it belongs to another user"
+    if error.errno == errno.EPROTOTYPE:
+        return "it is a socket of the other kind (SOCK_STREAM, SOCK_SEQPACKET)"
+    return error.strerror or str(error)

@@ -20,13 +20,13 @@ from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, bind
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 
 
-def _count(least: int) -> Any:
+def _count(option: str, least: int) -> Any:
     def coerce(text: str) -> int:
         if not text.isdecimal():
-            raise ValueError(f"{text!r} is no whole number; at least {least} is allowed")
+            raise ValueError(f"--{option} is {text!r}, and it is a whole number from {least} on")
         value = int(text)
         if value < least:
-            raise ValueError(f"{text} is below {least}")
+            raise ValueError(f"--{option} is {text}, which is below {least}")
         return value
 
     return coerce
@@ -42,10 +42,16 @@ class Options(usage.Options):
         ["seqpacket", None, None, "A SOCK_SEQPACKET socket for clients of protocol version 1, besides."],
         ["mode", "m", f"{DEFAULT_MODE:04o}", "The sockets' file mode, in octal."],
         ["state", None, None, "A directory for the output of processes; in memory unless said."],
-        ["clients", None, None, "How many may be connected; what the descriptor limit allows unless said.", _count(1)],
-        ["processes", None, None, "How many may run; what the descriptor limit allows unless said.", _count(1)],
-        ["exited", None, EXITED, "How many finished processes stay listed with their output.", _count(0)],
-        ["keep", None, KEEP, f"Bytes of output kept for a process, {KEEP_MIN} to {KEEP_MAX}.", _count(KEEP_MIN)],
+        ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
+        ["processes", None, None, "How many may run. Default: what descriptors allow.", _count("processes", 1)],
+        ["exited", None, EXITED, "How many finished processes stay listed with their output.", _count("exited", 0)],
+        [
+            "keep",
+            None,
+            KEEP,
+            f"Bytes of output kept of a process, {KEEP_MIN} to {KEEP_MAX}.",
+            _count("keep", KEEP_MIN),
+        ],
         ["grace", None, GRACE, "Seconds from SIGTERM to SIGKILL for the processes when the daemon stops.", float],
     ]
 

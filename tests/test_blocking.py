@@ -490,7 +490,7 @@ def test_a_daemon_that_says_nothing_is_given_up() -> None:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with pytest.raises(ConnectFailed, match=r"nowhere.*No such file"):
+    with pytest.raises(ConnectFailed, match=r"nowhere.*is the daemon running"):
         blocking.connect(str(tmp_path / "nowhere"))
     with pytest.raises(ConnectFailed, match="too long"):
         blocking.connect("/" + "x" * 200)
@@ -912,3 +912,14 @@ def test_no_twisted_is_loaded() -> None:
 def test_what_is_exported() -> None:
     assert RemoteProcess is process.RemoteProcess
     assert {"Client", "connect", "RemoteProcess"} <= set(blocking.__all__)
+
+
+def test_what_there_is_not_is_a_type_error() -> None:
+    """Before anything is sent: an option that is misspelt, an argv that is a string, an environment that is none."""
+    from netdaemon.blocking.client import _start
+
+    for options in ({"nmae": "x"}, {"env": {"A": 1}}):
+        with pytest.raises(TypeError):
+            _start(["/bin/true"], options)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="list"):
+        _start("/bin/true", {})

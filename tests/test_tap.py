@@ -31,7 +31,7 @@ def refusal(*arguments: str, cwd: Path) -> str:
         ("--keep=1", "below 4096"),
         ("--keep=999999999999", "at most"),
         ("--clients=0", "below 1"),
-        ("--processes=x", "'x' is no whole number"),
+        ("--processes=x", "--processes is 'x', and it is a whole number"),
         ("--mode=0777", "within 0666"),
         ("--mode=rw", "octal"),
         ("--grace=-1", "seconds"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from netdaemon import defaults
 from netdaemon.blocking.link import Link
 from netdaemon.blocking.process import RemoteProcess
 from netdaemon.blocking.timeouts import DEFAULT, DEFAULT_TIMEOUT, Timeout
+from netdaemon.defaults import meaning
 from netdaemon.errors import ConnectFailed, TimedOut
+from netdaemon.process.signals import number_of
 from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
 from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
@@ -110,21 +112,23 @@ class Client(Link):
     def kill(
         self,
         process: str,
-        signal: int,
+        signal: int | str = "TERM",
         *,
         scope: Scope | None = None,
         generation: int | None = None,
         timeout: Timeout = DEFAULT,
     ) -> None:
-        """Send one signal, to the process's group unless *scope* says otherwise.
+        """Send one signal, by number or name, to the process's group unless *scope* says otherwise.
 
+        :raises ValueError: there is no such signal.
         :raises AlreadyExited: there is nobody to get it.
         """
-        self.call(Kill(process=process, signal=int(signal), scope=scope, generation=generation), Message, timeout)
+        request = Kill(process=process, signal=number_of(signal), scope=scope, generation=generation)
+        self.call(request, Message, timeout)
 
-    def wait(self, process: str, for_: Until = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
+    def wait(self, process: str, for_: Until | str = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
         """The record of *process* once it is so; for ever unless *timeout* says otherwise."""
-        return self.call(Wait(process=process, for_=for_), OfProcess, timeout).process
+        return self.call(Wait(process=process, for_=Until(for_)), OfProcess, timeout).process
 
     def remove(self, process: str, *, generation: int | None = None, timeout: Timeout = DEFAULT) -> None:
         """Forget a process that has exited, and its output."""
@@ -140,17 +144,16 @@ class Client(Link):
 
 
 def _start(argv: Iterable[str], options: StartOptions) -> Start:
-    env, labels = options.get("env"), options.get("labels")
+    if isinstance(argv, str | bytes):
+        raise TypeError(f"argv is a list of the program and its arguments, as [{argv!r}], and not {argv!r}")
+    rest: dict[str, Any] = dict(options)
+    env, labels = rest.pop("env", None), rest.pop("labels", None)
     return Start(
         argv=tuple(argv),
-        path=options.get("path"),
-        env=None if env is None else tuple(f"{key}={value}" for key, value in env.items()),
-        cwd=options.get("cwd"),
-        name=options.get("name"),
-        labels=None if labels is None else tuple(f"{key}={value}" for key, value in labels.items()),
-        pty=options.get("pty"),
-        merge=options.get("merge"),
-        keep=options.get("keep"),
+        env=None if env is None else tuple(map("=".join, env.items())),
+        labels=None if labels is None else tuple(map("=".join, labels.items())),
+        # An option that there is not is a TypeError.
+        **rest,
     )
 
 
@@ -184,7 +187,7 @@ def connect(
         except TimeoutError as error:
             raise TimedOut(f"{path}: the daemon there does not accept connections") from error
         except OSError as error:
-            raise ConnectFailed(f"{path}: nobody answers there: {error.strerror or error}") from error
+            raise ConnectFailed(f"{path}: {meaning(error)}") from error
         return Client(sock, timeout=timeout, version=1 if packets else version, packets=packets, program=program)
     except BaseException:
         sock.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from netdaemon.blocking.stdin import CHUNK, Stdin
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
+from netdaemon.process.signals import number_of
 from netdaemon.wire.answers import Attached, End, Event, Message, Output, Status
 from netdaemon.wire.commands import Detach, Flow, Kill, Request, Resize, Start
 from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
@@ -69,6 +70,10 @@ class RemoteProcess:
             window=min(client.welcome.window, client.max_message - DATA_HEAD),
             chunk=CHUNK if client.version > 1 else MAX_OUTPUT,
         )
+
+    def __repr__(self) -> str:
+        state = State.EXITED if self.exited else self.record.state
+        return f"<RemoteProcess {self.id} {state.value} {self.record.argv!r}>"
 
     @property
     def id(self) -> str:
@@ -152,13 +157,14 @@ class RemoteProcess:
                 if self._error is None:
                     raise
 
-    def events(self, until: Until = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
+    def events(self, until: Until | str = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
         """Its events, in order.
 
         :param until: with `Until.EXITED` the last event is the status that it exited; with `Until.ENDED` the last of
             its outputs must be closed as well.
         :param timeout: seconds that each may take.
         """
+        until = Until(until)
         while True:
             event = self.next_event(timeout)
             if event is None:
@@ -170,11 +176,12 @@ class RemoteProcess:
     def __iter__(self) -> Iterator[Event]:
         return self.events()
 
-    def read(self, until: Until = Until.ENDED, timeout: Timeout = None) -> tuple[bytes, bytes]:
+    def read(self, until: Until | str = Until.ENDED, timeout: Timeout = None) -> tuple[bytes, bytes]:
         """All that it writes from here on, as (stdout, stderr); in memory, so for small outputs.
 
         :param timeout: seconds that each event may take.
         """
+        until = Until(until)
         outputs: dict[int, list[bytes]] = {Channel.STDOUT: [], Channel.STDERR: []}
         for event in self.events(until, timeout):
             if isinstance(event, Output) and event.payload:
@@ -217,12 +224,12 @@ class RemoteProcess:
         while not self.stdin.idle:
             self.client.pump(deadline.left("EOF was not accepted"))
 
-    def kill(self, signal: int, *, scope: Scope | None = None, timeout: Timeout = DEFAULT) -> None:
-        """Send one signal, to the process's group unless *scope* says otherwise.
+    def kill(self, signal: int | str = "TERM", *, scope: Scope | None = None, timeout: Timeout = DEFAULT) -> None:
+        """Send one signal, by number or name, to the process's group unless *scope* says otherwise.
 
         :raises AlreadyExited: there is nobody to get it.
         """
-        self._call(Kill(to=self.attachment, signal=int(signal), scope=scope), timeout)
+        self._call(Kill(to=self.attachment, signal=number_of(signal), scope=scope), timeout)
 
     def resize(self, rows: int, columns: int, *, timeout: Timeout = DEFAULT) -> None:
         """Set the size of its terminal."""

@@ -18,11 +18,11 @@ GAVE_UP = 124
 # Plus the number: ended by a signal, where ours is told by a code.
 SIGNALLED = 128
 
-# What helps, by what went wrong. Where the daemon's message says it already, there is none.
+# What helps, by what went wrong; with the process that it is about. Where the daemon's message says it, there is none.
 _HINTS: dict[type[errors.NetdaemonError], str] = {
     errors.NoSuchProcess: "see what there is: ndtool list",
-    errors.NameTaken: "take another --name, or remove that process once it has exited: ndtool rm NAME",
-    errors.AlreadyExited: "see how it ended: ndtool inspect PROCESS",
+    errors.NameTaken: "take another --name, or remove that process once it has exited: ndtool rm {process}",
+    errors.AlreadyExited: "see how it ended: ndtool inspect {process}",
     errors.StdinClosed: "nothing can be sent to it any more",
     errors.UnknownCommand: "the daemon is older than this ndtool: restart it",
     errors.InternalError: "look into the daemon's log",
@@ -68,7 +68,7 @@ class Failure(Exception):
     def plain(self) -> output.Plain:
         """The same for programs."""
         error = self.error
-        number = getattr(error, "errno", None)
+        number = errno.ETIMEDOUT if isinstance(error, errors.TimedOut) else getattr(error, "errno", None)
         told: output.Plain = {
             "code": self.word or getattr(error, "code", "") or _word(error),
             "errno": number if isinstance(number, int) else 0,
@@ -110,7 +110,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(str(error), "ask whoever runs the daemon, or start your own", error=error)
     if isinstance(error, errors.NetdaemonError):
         hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
-        return Failure(str(error), hint, error=error)
+        process = getattr(error, "process", None) or "PROCESS"
+        return Failure(str(error), hint.format(process=output.visible(process)), error=error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return Failure(where + (error.strerror or str(error)), error=error)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import netdaemon
-from netdaemon.cli import acting, completion, looking, output, running
+from netdaemon.cli import acting, completion, looking, output, reading, running
 from netdaemon.cli.failure import Failure, explain
 from netdaemon.cli.options import reach_of
 from netdaemon.cli.reach import Reach
@@ -24,8 +24,35 @@ process's own.
 """
 
 
+# Options of ndtool itself.
+BEFORE = ("--socket", "--no-autostart")
+
+# What the commands of our peers are called here.
+ELSEWHERE = {
+    "ps": "list",
+    "ls": "list",
+    "status": "list",
+    "run": "start",
+    "exec": "send",
+    "log": "logs",
+    "tail": "logs",
+    "follow": "logs -f",
+    "stop": "kill",
+    "remove": "rm",
+    "delete": "rm",
+    "help": "--help",
+}
+
+
 class Ndtool(click.Group):
     """The group; commands in the order of use."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in ELSEWHERE:
+            raise click.UsageError(f"there is no command {args[0]!r}; it is ndtool {ELSEWHERE[args[0]]}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -59,6 +86,7 @@ def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autosta
 for command in (
     running.start,
     running.attach,
+    reading.logs,
     acting.send,
     looking.list_,
     looking.inspect,
@@ -102,6 +130,9 @@ def _own(arguments: list[str]) -> list[str]:
 
 def _usage(error: click.UsageError) -> Failure:
     path = error.ctx.command_path if error.ctx is not None else "ndtool"
-    message = error.format_message().rstrip(".")
+    # What click lays out in lines is one line here.
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.NoSuchOption) and error.option_name in BEFORE:
+        message += f": it stands before the command, as in ndtool {error.option_name} ..."
     word = path.partition(" ")[2]
     return Failure(f"{word}: {message}" if word else message, f"see {path} --help", word="bad-usage")

@@ -60,24 +60,12 @@ class SignalNumber(click.ParamType[int]):
     name = "signal"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from signal import SIGRTMAX, SIGRTMIN, Signals
+        from netdaemon.process.signals import number_of
 
-        if isinstance(value, int):
-            return value
-        if value.isdecimal():
-            number = int(value)
-            if 0 <= number <= SIGRTMAX:
-                return number
-            self.fail(f"{value} is not a signal: numbers are 0 to {int(SIGRTMAX)}", param, ctx)
-        word = value.upper()
-        word = word if word.startswith("SIG") else "SIG" + word
-        base, plus, offset = word.partition("+")
-        if base == "SIGRTMIN" and plus and offset.isdecimal() and SIGRTMIN + int(offset) <= SIGRTMAX:
-            return SIGRTMIN + int(offset)
         try:
-            return Signals[word].value
-        except KeyError:
-            self.fail(f"{value!r} is not a signal: TERM, KILL, INT, HUP, USR1, ... or a number", param, ctx)
+            return number_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
         from signal import Signals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 from collections import deque
@@ -90,6 +91,12 @@ class Outlet:
             return
         if self._closing and not pending:
             self._shut()
+
+    def drain(self) -> None:
+        """Wait until all is written; raises as `write`."""
+        while self._pending:
+            select.select((), (self.fileno(),), ())
+            self.work()
 
     def _write(self, data: bytes | memoryview) -> int:
         if self._socket is not None:

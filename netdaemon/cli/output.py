@@ -164,6 +164,9 @@ def plain(message: Dataclass) -> Plain:
     """A message or record as its wire has it: the same keys, words for enumerations, nothing that is left out."""
     told: Plain = {}
     for name in message.__dataclass_fields__:
+        if name == "command":
+            # The message's number, which belongs to its kind.
+            continue
         value = _plain(getattr(message, name))
         if value is not None:
             told[name.rstrip("_")] = value

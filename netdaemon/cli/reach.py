@@ -53,7 +53,12 @@ class Reach:
         if client is not None:
             return client
         path = self.path
-        by_hand = f"start one: twistd netdaemon --socket={path}"
+        from shlex import join
+
+        from netdaemon.cli.autostart import twistd
+
+        command = [*twistd(), "--nodaemon", "--pidfile=", "netdaemon", f"--socket={path}"]
+        by_hand = f"start one: {join(command)}"
         if self.named is not None:
             raise Failure(f"no daemon answers at {path}", by_hand, word="connect-failed")
         if not (autostart and self.autostart):

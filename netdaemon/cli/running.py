@@ -147,8 +147,8 @@ def attach(
 ) -> int:
     """Follow PROCESS as if it ran here: what is kept of its output first, then what comes.
 
-    Our input is its, end of input included; --read-only leaves that alone. If it has a terminal, every key goes to it,
-    but for those that detach (--detach-keys). What has exited is shown, and we end as it ended.
+    Our input is its, end of input included, unless it is /dev/null; --read-only leaves it alone. If it has a terminal,
+    every key goes to it, but for those that detach (--detach-keys). What has exited is shown, and we end as it ended.
     """
     reach = reach_of(context)
     if from_ is not None and tail is not None:
@@ -164,9 +164,19 @@ def attach(
         return client.attach(one, from_=begin, hold=hold, read_only=read_only or None)
 
     followed = with_process(client, process, follow)
+    lost = followed.attached.begin
+    if lost and from_ is None and tail is None:
+        output.note(f"{lost} earlier bytes are no longer kept")
+    feed = not read_only and not _is_nothing(STDIN)
     if os.isatty(STDIN) and followed.record.pty is None:
-        output.note(f"attached to {process}; Ctrl-C {'is sent on' if sig_proxy else 'detaches'}")
-    return _follow(client, followed, process, sig_proxy=sig_proxy, keys=keys, feed=not read_only)
+        interrupt = "Ctrl-C is sent on" if sig_proxy else "Ctrl-C detaches"
+        output.note(f"attached to {process}; {interrupt}" + (", Ctrl-D ends its input" if feed else ""))
+    return _follow(client, followed, process, sig_proxy=sig_proxy, keys=keys, feed=feed)
+
+
+def _is_nothing(descriptor: int) -> bool:
+    """Whether it is /dev/null: what a script has that runs something in the background, and not a word from anybody."""
+    return os.fstat(descriptor).st_rdev == os.stat(os.devnull).st_rdev
 
 
 def _follow(

@@ -102,8 +102,12 @@ class Client:
         :raises LaunchFailed: (errback) ``stage`` and ``errno`` say why; nothing was started.
         :raises NameTaken, LimitReached, BadRequest: (errback) nothing was started.
         """
+        if isinstance(argv, str | bytes):
+            raise TypeError(f"argv is a list of the program and its arguments, as [{argv!r}], and not {argv!r}")
         if pty is True:
             pty = Pty()
+        elif pty and not isinstance(pty, Pty):
+            raise TypeError(f"pty is a netdaemon.Pty, or True, and not {pty!r}")
         wanted = None if channels is None else tuple(channels)
         return self._attaching(
             lambda: Start(

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from netdaemon.client.client import Client
 from netdaemon.client.session import Session
+from netdaemon.defaults import socket_path
 from netdaemon.errors import TimedOut
 from netdaemon.sockets import connector
 
@@ -19,12 +20,13 @@ FORMS = "unix:/path, or unix-seqpacket:/path for version 1 of the protocol"
 
 
 def connect(
-    reactor: Any, endpoint: str, *, version: int | None = None, timeout: float | None = TIMEOUT
+    reactor: Any, endpoint: str | None = None, *, version: int | None = None, timeout: float | None = TIMEOUT
 ) -> Deferred[Client]:
     """Connect to a daemon.
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
-    :param endpoint: ``unix:/path``, or ``unix-seqpacket:/path``, where version 1 is spoken.
+    :param endpoint: ``unix:/path``, or ``unix-seqpacket:/path``, where version 1 is spoken. None: the socket that
+        ndtool and a daemon without options use (see `netdaemon.defaults`).
     :param version: the highest version of the protocol to offer: 2 unless said; 1 for a daemon of 2009. What an older
         version cannot say fails with LocalProtocolError.
     :param timeout: seconds in which the daemon must have answered HELLO; None: as long as it takes.
@@ -35,6 +37,8 @@ def connect(
     :raises ConnectionClosed: (errback) it hung up.
     :raises TimedOut: (errback) it did not answer in time.
     """
+    if endpoint is None:
+        endpoint = "unix:" + socket_path()
     kind, _, path = endpoint.partition(":")
     if kind not in ("unix", "unix-seqpacket") or not path:
         raise ValueError(f"the endpoint {endpoint!r} is not of the form {FORMS}")

@@ -107,7 +107,7 @@ class RemoteProcess:
 
     def when_exited(self) -> Deferred[ProcessRecord]:
         """A new Deferred that fires with the record once the process has exited: ``code`` xor ``signal``, or neither
-        where the status is unknown.
+        where the status is unknown. When it exited is told by `Client.inspect` and `Client.wait` only.
 
         All that it wrote before has come then, though it may not have been taken yet. Cancelling it stops the waiting
         and nothing else.
@@ -157,7 +157,7 @@ class RemoteProcess:
 
     # --- input -------------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> Deferred[int]:
+    def write(self, data: bytes | bytearray | memoryview) -> Deferred[int]:
         """Queue *data* for the process's standard input, whole and in order.
 
         :param data: any bytes. All of it waits here until the daemon has it: wait for the Deferred before writing much
@@ -170,9 +170,11 @@ class RemoteProcess:
 
         Source: DATA in the protocol description.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"write takes bytes, not {type(data).__name__}")
         if self._stdin is None:
             return fail(self._not_attached())
-        return self._stdin.write(data)
+        return self._stdin.write(bytes(data))
 
     def close_stdin(self) -> Deferred[None]:
         """EOF after all that was written; on a terminal, its end-of-transmission character, which may be repeated.
@@ -243,6 +245,8 @@ class RemoteProcess:
 
     def listen(self, listener: Listener | None) -> None:
         """Tell *listener* all that happens from here on, beginning with what waits; None: let it wait."""
+        if listener is not None and not isinstance(listener, Listener):
+            raise TypeError(f"{listener!r} is no netdaemon.Listener")
         self._delivery.listen(listener)
 
     def pause(self) -> None:

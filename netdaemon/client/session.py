@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -260,7 +261,12 @@ class Session(TwistedProtocol):
             self._cutting.cancel()
         self._cutting = None
         if self.ended is None:
-            message = "the connection was closed" if self._closing else "the daemon closed the connection"
+            if self._closing:
+                message = "the connection was closed"
+            elif reason.check(ConnectionDone):
+                message = "the daemon closed the connection"
+            else:
+                message = "the connection is lost"
             self._end(_because(message, reason.value))
         assert self.ended is not None
         self._closing = True

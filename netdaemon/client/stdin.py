@@ -98,7 +98,7 @@ class Stdin:
         if not data:
             return succeed(self.end + self.pending)
         self._written += len(data)
-        self._queue.append(bytes(data))
+        self._queue.append(data)
         done: Deferred[int] = Deferred()
         self._waiting.append((self._written, done))
         self._push()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 
+from netdaemon.defaults import meaning
 from netdaemon.errors import ConnectFailed
 from netdaemon.sockets.transport import PacketTransport, StreamTransport
 
@@ -41,7 +40,7 @@ async def connect(reactor: Any, path: str, protocol: P, *, packets: bool = False
             raise ConnectFailed(f"{path}: the daemon there does not accept connections")
     except OSError as error:
         sock.close()
-        raise ConnectFailed(f"{path}: {_meaning(error)}") from error
+        raise ConnectFailed(f"{path}: {meaning(error)}") from error
     except BaseException:
         sock.close()
         raise
@@ -54,15 +53,3 @@ def _later(reactor: Any, seconds: float) -> Deferred[None]:
     done: Deferred[None] = Deferred(lambda _: call.cancel())
     call = reactor.callLater(seconds, done.callback, None)
     return done
-
-
-def _meaning(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "there is no such socket; is the daemon running?"
-    if error.errno == errno.ECONNREFUSED:
-        return "nobody listens on it; the daemon that made it is gone"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "you may not connect to it; it belongs to another user"
-    if error.errno == errno.EPROTOTYPE:
-        return "it is a socket of the other kind (SOCK_STREAM, SOCK_SEQPACKET)"
-    return os.strerror(error.errno or 0)

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from netdaemon import blocking
+from netdaemon.cli.autostart import twistd
 from tests.cli.support import PATIENCE, Ndtool
+
+BY_HAND = " ".join((*twistd(), "--nodaemon", "--pidfile=", "netdaemon"))
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_many_at_once_start_one(user: Ndtool) -> None:
 def test_none_is_started_where_that_is_not_wanted(user: Ndtool, runtime: Path, command: list[str]) -> None:
     line = user.fails(125, "--no-autostart", *command)
     socket = runtime / "netdaemon" / "netdaemon.sock"
-    assert line == f"no daemon answers at {socket}; start one: twistd netdaemon --socket={socket}"
+    assert line == f"no daemon answers at {socket}; start one: {BY_HAND} --socket={socket}"
     assert not list(runtime.iterdir())
 
 
@@ -94,7 +97,7 @@ def test_none_is_started_at_a_socket_that_was_named(user: Ndtool, runtime: Path)
         user.fails(125, "--socket", str(named), "list"),
         user.fails(125, "list", env={"NETDAEMON_SOCKET": str(named)}),
     ):
-        assert line == f"no daemon answers at {named}; start one: twistd netdaemon --socket={named}"
+        assert line == f"no daemon answers at {named}; start one: {BY_HAND} --socket={named}"
     assert not list(runtime.iterdir())
 
 

@@ -397,3 +397,73 @@ def test_output_that_cannot_be_written(ndtool: Ndtool) -> None:
             done = ndtool(*command, stdout=full)
             assert done.returncode == 125
             assert b"No space left" in done.stderr
+
+
+# --- logs ---
+
+
+def test_logs_print_what_there_is_and_leave(ndtool: Ndtool) -> None:
+    """Of a process that runs as of one that has exited, its two outputs apart, and nothing is sent to it."""
+    code = "echo one; echo two >&2; sleep 0.2; echo three; cat"
+    ndtool.ok("start", "-d", "--name", "x", "--", "sh", "-c", code)
+    eventually(lambda: ndtool.json("inspect", "x")["end"] == 14)
+    done = ndtool("logs", "x", input=b"not sent\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"one\nthree\n", b"two\n")
+    done = ndtool("logs", "--stream", "stderr", "x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"two\n")
+    assert ndtool.ok("logs", "--tail", "6", "x") == "three\n"
+    assert ndtool.ok("logs", "--from", "8", "x") == "three\n"
+    assert ndtool.ok("logs", "--tail", "0", "x") == ""
+    assert "both say where to begin" in ndtool.fails(125, "logs", "--tail", "1", "--from", "1", "x")
+    assert ndtool.json("inspect", "x")["stdin_end"] == 0
+    ndtool.ok("kill", "x")
+    ndtool("wait", "x")
+    assert ndtool.ok("logs", "--stream", "stdout", "x") == "one\nthree\n"
+
+
+def test_logs_follow_to_the_exit(ndtool: Ndtool) -> None:
+    """Its code is ours, not the process's."""
+    ndtool.ok("start", "-d", "--name", "x", "--", "sh", "-c", "echo one; read line; echo $line; exit 3")
+    with ndtool.popen("logs", "-f", "x", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == b"one\n"
+        ndtool.ok("send", "x", "two")
+        assert following.stdout.read() == b"two\n"
+        assert following.wait(PATIENCE) == 0
+
+
+def test_what_is_no_longer_kept_is_said(ndtool: Ndtool) -> None:
+    """At a plain attach as well, where nobody has asked for it."""
+    ndtool.ok("start", "-d", "--name", "x", "--keep", "4k", "--", "seq", "10000")
+    ndtool("wait", "x")
+    for command in ("logs", "attach"):
+        done = ndtool(command, "x")
+        assert b" earlier bytes are no longer kept\n" in done.stderr
+        assert len(done.stdout) == 4096
+
+
+def test_attach_takes_dev_null_for_no_input(ndtool: Ndtool) -> None:
+    """A script's background command has it for its input, and means nothing by it."""
+    ndtool.ok("start", "-d", "--name", "x", "--", "cat")
+    with ndtool.popen("attach", "x", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as attached:
+        ndtool.ok("send", "x", "still there")
+        assert attached.stdout is not None
+        assert attached.stdout.readline() == b"still there\n"
+        ndtool.ok("send", "--eof", "x", "end")
+        assert attached.stdout.read() == b"end\n"
+        assert attached.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("ps",), "it is ndtool list"),
+        (("stop", "x"), "it is ndtool kill"),
+        (("list", "--socket", "/x"), "stands before the command"),
+        (("completion",), "bash, zsh, fish"),
+    ],
+)
+def test_words_from_elsewhere(ndtool: Ndtool, words: tuple[str, ...], told: str) -> None:
+    line = ndtool.fails(125, *words)
+    assert told in line
+    assert "\\n" not in line

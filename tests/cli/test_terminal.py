@@ -197,7 +197,7 @@ def test_without_a_terminal_for_the_process_ctrl_c_detaches_after_saying_so(ndto
         assert b"ndtool: detached; the process goes on as x" in terminal.seen
     assert state(daemon, "x") is State.RUNNING
     with Terminal(ndtool, "attach", "x") as terminal:
-        terminal.expect(rb"ndtool: attached to x; Ctrl-C detaches\r\n")
+        terminal.expect(rb"ndtool: attached to x; Ctrl-C detaches, Ctrl-D ends its input\r\n")
         terminal.expect(rb"up\r\n")
         terminal.type(b"\x03")
         assert terminal.wait() == 130

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from netdaemon.client.output import HIGH_WATER, LOW_WATER, Listener
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.errors import AlreadyExited, BadRequest, ConnectionClosed, NoSuchProcess, NotAttached
+from netdaemon.testing import MemoryDaemon
 from netdaemon.wire.answers import End, Event, Failure, Gap, Listing, OfProcess, Ok, Output, Started, Status, Taken
 from netdaemon.wire.commands import Attach, Data, Detach, Flow, Kill, List, Resize, Start, Wait
 from netdaemon.wire.records import Pty, Reason, Scope, State, Until
@@ -372,3 +373,22 @@ def test_input_goes_out_and_eof_of_a_terminal_is_typed() -> None:
 def test_it_says_what_it_is() -> None:
     s = stage()
     assert repr(s.attached()[1]) == "<RemoteProcess p1 running ('cat',)>"
+
+
+def test_wrong_types_are_told_at_once_and_harm_nothing() -> None:
+    """What was not bytes was not written: what is written next becomes safe as ever."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    with pytest.raises(TypeError, match=r"\['/bin/true'\]"):
+        client.start("/bin/true")
+    with pytest.raises(TypeError, match=r"netdaemon\.Pty"):
+        client.start(["/bin/true"], pty="xterm")  # type: ignore[arg-type]
+    process = daemon.settle(client.start(["/bin/cat"]))
+    assert process is not None
+    with pytest.raises(TypeError, match="takes bytes, not str"):
+        process.write("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Listener"):
+        process.listen(object())  # type: ignore[arg-type]
+    assert daemon.settle(process.write(b"octets")) == 6
+    assert daemon.children[0].read() == b"octets"
+    daemon.stop()
