@@ -7,6 +7,11 @@ record, and with supervisor's getProcessInfo.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 from benchmarks import peers
 from benchmarks.clients import Line
 from benchmarks.harness import Case, Place, Scale, Table, Target, run
@@ -71,7 +76,34 @@ def requests(place: Place, scale: Scale) -> list[Table]:
         ),
     )
     together.measure(scale)
-    return [alone, together]
+
+    times = scale.count(20)
+    beside = Path(sys.executable).parent
+    nothing = "python3 -c pass"
+
+    def command(*argv: str) -> float:
+        begun = time.perf_counter()
+        for _ in range(times):
+            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+        return (time.perf_counter() - begun) / times * 1000
+
+    commands = Table(
+        "one command from a shell",
+        "ms",
+        [
+            Case(nothing, lambda: command(sys.executable, "-c", "pass")),
+            Case("ndtool list", lambda: command(str(beside / "ndtool"), "--socket", path, "list")),
+            Case("ndtool send", lambda: command(str(beside / "ndtool"), "--socket", path, "send", process, "x")),
+            Case(
+                "supervisorctl pid",
+                lambda: command(str(beside / "supervisorctl"), "-s", f"unix://{supervisor}", "pid"),
+            ),
+        ],
+        references=(nothing,),
+        targets=(Target("ndtool list, times python3 -c pass", "ndtool list", nothing, most=4),),
+    )
+    commands.measure(scale)
+    return [alone, together, commands]
 
 
 if __name__ == "__main__":
