@@ -119,6 +119,16 @@ class Outflow:
 
     def send_waiting(self) -> None:
         """One chunk for each attachment in turn, until there is nothing to send or the client takes no more."""
+        if not self._waiting or not self._willing:
+            return
+        # Events go out together, or with the output that follows them: each send wakes the client.
+        self.join()
+        try:
+            self._send_waiting()
+        finally:
+            self.flush()
+
+    def _send_waiting(self) -> None:
         sent = 0
         waiting = self._waiting
         chunk = OUTPUT_CHUNK if self._connection.version == 2 else MAX_OUTPUT
@@ -141,6 +151,14 @@ class Outflow:
     def send_output(self, id: int, segment: Segment) -> None:
         """Send output; its bytes may be overwritten afterwards."""
         head = self._connection.output_head(id, segment.channel, segment.offset, segment.time, len(segment.data))
+        if self._joined and not self._connection.packets:
+            before, self._joined = self._joined, []
+            self._joined_size = 0
+            self._send_parts((*before, head, segment.data))
+            return
+        if self._joined:
+            self.flush()
+            self.join()
         self._send_parts((head, segment.data))
 
     def _send_parts(self, parts: Sequence[bytes | memoryview]) -> None:

@@ -110,6 +110,7 @@ class Process:
         self.on_ended: Callable[[Process], None] = lambda process: None
         self._reactor = reactor
         self._closed: set[int] = set()
+        self._waking: Any = None
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
         self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
@@ -143,7 +144,14 @@ class Process:
         """There is more in the spool."""
         self._wake()
 
+    def _wake_late(self) -> None:
+        self._waking = None
+        self._wake()
+
     def _wake(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
         for observer in self._observers:
             try:
                 observer.wake()
@@ -159,7 +167,10 @@ class Process:
     def channel_closed(self, channel: int) -> None:
         """A stream is at its end."""
         self._closed.add(channel)
-        self._happened(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
+        self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
+        if self._waking is None:
+            # Ends mostly come together, and with the exit: they are told together.
+            self._waking = self._reactor.callLater(0, self._wake_late)
 
     def child_exited(self, status: ExitStatus) -> None:
         """The child has exited, and all that it wrote is in the spool."""
@@ -184,6 +195,9 @@ class Process:
         if self._transport is not None:
             self._transport.abandon()
             self._transport = None
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
         self.holding.close()
         self._answer(Until.REMOVED)
         waiting, self._waiting = self._waiting, []

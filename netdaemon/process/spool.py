@@ -134,6 +134,11 @@ class Spool:
 
     # --- appending ---------------------------------------------------------------------------------------------------
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether something was read and could not be written (see `degraded`); the next append writes it first."""
+        return bool(self._held)
+
     def append_from(self, pipe: int, channel: int, count: int, now: int) -> int:
         """Move up to *count* bytes out of *pipe*, which are of *channel* and read at *now* (microseconds).
 

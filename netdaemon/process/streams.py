@@ -10,6 +10,8 @@ import termios
 import time
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionLost
+
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.watching import Watched
@@ -47,6 +49,9 @@ class OutputOwner(Owner, Protocol):
 
     def readable(self, output: Output) -> None:
         """There is something to read, or the end."""
+
+    def ended(self, output: Output) -> None:
+        """There is nothing to read, and there will not be."""
 
     def exit_seen(self) -> None:
         """The child has exited."""
@@ -105,10 +110,17 @@ class Output(Selectable):
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor saw a hang-up and nothing to read."""
+        if self.descriptor >= 0 and self.hung_up(reason):
+            self._owner.ended(self)
+            return
         if self.descriptor >= 0:
             self._owner.readable(self)
         if self.descriptor >= 0 and self._owner.reading:
             self.watch()
+
+    def hung_up(self, reason: Any) -> bool:
+        """Whether that is the end: a pipe that nobody can write to and that had nothing to read stays empty."""
+        return isinstance(reason.value, ConnectionLost)
 
     def count_owed(self) -> None:
         """The child has exited: what is here now is to be read before that is told."""
@@ -149,6 +161,10 @@ class TerminalOutput(Output):
 
     def count_owed(self) -> None:
         self.owed = UNCOUNTED
+
+    def hung_up(self, reason: Any) -> bool:
+        # Somebody may open a terminal again.
+        return False
 
     @property
     def residue(self) -> int:

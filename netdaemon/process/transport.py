@@ -114,6 +114,16 @@ class ProcessTransport:
         if self._read_once(output) and self.status is not None:
             self._settle()
 
+    def ended(self, output: Output) -> None:
+        if self._spool.unwritten:
+            # What was read last has to be written first.
+            self.readable(output)
+            return
+        output.owed = 0
+        self._close_output(output)
+        if self.status is not None:
+            self._settle()
+
     def _read_once(self, output: Output) -> bool:
         """One read. False: nothing came of it, or the child must wait."""
         room = self._spool.room()
