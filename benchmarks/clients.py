@@ -314,6 +314,17 @@ def spawn(path: str, argv: list[str], in_flight: int, count: int) -> dict[str, f
     return measured(path, work)
 
 
+def spawn_blocking(path: str, argv: list[str], count: int) -> dict[str, float]:
+    """The same with the blocking client, one after another."""
+    with blocking.connect(path) as client:
+        begun = time.perf_counter()
+        for _ in range(count):
+            process = client.start(argv)
+            process.wait()
+            process.detach()
+        return {"rate": count / (time.perf_counter() - begun)}
+
+
 def _exited(process: RemoteProcess) -> Deferred[ProcessRecord]:
     return process.when_exited()
 
@@ -355,6 +366,7 @@ TASKS: dict[str, Callable[..., dict[str, float]]] = {
     "requests": requests,
     "latency": latency,
     "spawn": spawn,
+    "spawn_blocking": spawn_blocking,
     "crowd": crowd,
     "listing": listing,
 }

@@ -10,7 +10,8 @@ IN_FLIGHT = 64
 RUN = "subprocess.run"
 POPEN = "subprocess.Popen"
 STOCK = "stock spawnProcess"
-OURS = "netdaemon"
+OURS = "netdaemon (Deferred)"
+BLOCKING = "netdaemon (blocking)"
 
 
 def spawn(place: Place, scale: Scale) -> list[Table]:
@@ -32,9 +33,14 @@ def spawn(place: Place, scale: Scale) -> list[Table]:
             Case("subprocess.run, captured", lambda: milliseconds("peers", "run_blocking", captured=True)),
             Case(STOCK, lambda: milliseconds("peers", "stock_spawn", in_flight=1)),
             Case(OURS, lambda: milliseconds("clients", "spawn", path=path, in_flight=1)),
+            Case(BLOCKING, lambda: milliseconds("clients", "spawn_blocking", path=path)),
         ],
         references=(RUN, STOCK),
-        targets=(Target("start to exit, times subprocess.run", OURS, RUN, most=2),),
+        targets=(
+            Target("start to exit, blocking, times subprocess.run", BLOCKING, RUN, most=2),
+            Target("start to exit, Deferred, times subprocess.run", OURS, RUN, most=2),
+            Target("start to exit, Deferred, times stock", OURS, STOCK),
+        ),
     )
     one.measure(scale)
 
