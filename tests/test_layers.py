@@ -21,7 +21,9 @@ LAYERS = (
     "interfaces",
     "keeper",
     "defaults",
+    "signal_names",
     "watching",
+    "reasons",
     "sockets",
     "process",
     "daemon",
@@ -34,19 +36,27 @@ LAYERS = (
 )
 
 # Layers that stand on nothing of ours but what is named here, whatever is below them.
-STANDS_ON = {"errors": (), "wire": ("errors",), "keeper": (), "defaults": (), "watching": ()}
+STANDS_ON = {
+    "errors": (),
+    "wire": ("errors",),
+    "keeper": (),
+    "defaults": (),
+    "signal_names": (),
+    "watching": (),
+    "reasons": (),
+}
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults")
+STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults", "signal_names")
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {
     "wire": ("os", "socket", "twisted", "zope"),
     "process": ("netdaemon.wire.connection", "netdaemon.wire.server", "netdaemon.wire.client"),
-    "client": ("netdaemon.daemon",),
+    "client": ("netdaemon.daemon", "netdaemon.process"),
     "daemon": ("netdaemon.client",),
-    "blocking": ("twisted", "zope"),
-    "cli": ("twisted", "zope"),
+    "blocking": ("twisted", "zope", "netdaemon.process"),
+    "cli": ("twisted", "zope", "netdaemon.process"),
 }
 
 # The one thing that the package itself has for its own modules.

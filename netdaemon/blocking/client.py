@@ -13,7 +13,7 @@ from netdaemon.blocking.process import RemoteProcess
 from netdaemon.blocking.timeouts import DEFAULT, DEFAULT_TIMEOUT, Timeout
 from netdaemon.defaults import meaning
 from netdaemon.errors import ConnectFailed, TimedOut
-from netdaemon.process.signals import number_of
+from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
 from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until

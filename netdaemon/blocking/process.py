@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from netdaemon.blocking.stdin import CHUNK, Stdin
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
-from netdaemon.process.signals import number_of
+from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Message, Output, Status
 from netdaemon.wire.commands import Detach, Flow, Kill, Request, Resize, Start
 from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until

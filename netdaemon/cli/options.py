@@ -60,7 +60,7 @@ class SignalNumber(click.ParamType[int]):
     name = "signal"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from netdaemon.process.signals import number_of
+        from netdaemon.signal_names import number_of
 
         try:
             return number_of(value)

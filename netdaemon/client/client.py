@@ -13,7 +13,7 @@ from netdaemon.client import spawn
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.client.session import Session
 from netdaemon.errors import ConnectionClosed, NetdaemonError
-from netdaemon.process.signals import number_of
+from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, DaemonInfo, Listing, OfProcess, Started, Welcome
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Request, Shutdown, Start, Wait
 from netdaemon.wire.records import Channel, Fate, ProcessRecord, Pty, Scope, Until

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
 
-from netdaemon.process.reasons import ended_by
+from netdaemon.reasons import ended_by
 from netdaemon.wire.records import ProcessRecord
 
 T = TypeVar("T", bound=ProcessTerminated)

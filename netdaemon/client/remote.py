@@ -14,7 +14,7 @@ from netdaemon.client.output import Delivery, Listener
 from netdaemon.client.session import Session
 from netdaemon.client.stdin import Stdin
 from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
-from netdaemon.process.signals import number_of
+from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
 from netdaemon.wire.commands import Data, Detach, Flow, Kill, Resize, Wait
 from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope, State, Until

@@ -16,7 +16,7 @@ from netdaemon.client.output import Listener
 from netdaemon.client.reasons import ProcessLost, lost, not_started, reason_of
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.errors import ConnectionClosed, NetdaemonError
-from netdaemon.process.signals import number_of
+from netdaemon.signal_names import number_of
 from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope
 
 if TYPE_CHECKING:

@@ -45,9 +45,9 @@ _log = Logger()
 class DaemonService(Service):
     """One daemon.
 
-    :param reactor: `IReactorTime`, `IReactorFDSet`.
     Making one opens its state directory; raises `netdaemon.daemon.files.StateUnusable` if that cannot be had.
 
+    :param reactor: `IReactorTime`, `IReactorFDSet`.
     :param bound: the sockets to listen on; owned from here on.
     :param on_shutdown: called when a client asked for the end; stops the reactor, or whatever stops this service.
     """

@@ -32,6 +32,7 @@ from netdaemon.process.holding import Holding
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
+from netdaemon.process.waits import Waits
 from netdaemon.wire.answers import Status
 from netdaemon.wire.records import Channel, ProcessRecord, Pty, Scope, State, Until
 
@@ -113,7 +114,7 @@ class Process:
         self._waking: Any = None
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
-        self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
+        self._waits = Waits()
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
         self._launched: Launched | None = None
@@ -138,7 +139,7 @@ class Process:
         self._launched = launched
         self._transport = ProcessTransport(self._reactor, launcher, launched, self.spool, self.stdin, Child(self))
         self._transport.begin()
-        self._answer(Until.RUNNING)
+        self._waits.answer(Until.RUNNING, self.record)
 
     def output_arrived(self) -> None:
         """There is more in the spool."""
@@ -179,14 +180,14 @@ class Process:
         self.exited = time.time_ns() // 1000
         self._pid = None
         self._happened(Point(self.spool.end, status=self._status_event()))
-        self._answer(Until.EXITED)
+        self._waits.answer(Until.EXITED, self.record)
         self.on_exited(self)
 
     def child_ended(self) -> None:
         """Its streams are closed, too."""
         self.ended = True
         self._transport = None
-        self._answer(Until.ENDED)
+        self._waits.answer(Until.ENDED, self.record)
         self.on_ended(self)
 
     def forget(self) -> None:
@@ -199,10 +200,8 @@ class Process:
             self._waking.cancel()
             self._waking = None
         self.holding.close()
-        self._answer(Until.REMOVED)
-        waiting, self._waiting = self._waiting, []
-        for _, deferred in waiting:
-            deferred.errback(NoSuchProcess(f"process {self.id} was removed", process=self.id))
+        self._waits.answer(Until.REMOVED, self.record)
+        self._waits.refuse(lambda: NoSuchProcess(f"process {self.id} was removed", process=self.id))
         self.spool.close()
         self.stdin.close()
 
@@ -258,20 +257,7 @@ class Process:
             return self.record()
         if until is Until.RUNNING and self.status is not None:
             raise AlreadyExited(f"process {self.id} has exited and will not be running again", process=self.id)
-        deferred: Deferred[ProcessRecord] = Deferred(lambda _: self._stop_waiting(deferred))
-        self._waiting.append((until, deferred))
-        return deferred
-
-    def _stop_waiting(self, gone: Deferred[ProcessRecord]) -> None:
-        self._waiting = [entry for entry in self._waiting if entry[1] is not gone]
-
-    def _answer(self, until: Until) -> None:
-        due = [entry for entry in self._waiting if entry[0] is until]
-        if due:
-            self._waiting = [entry for entry in self._waiting if entry[0] is not until]
-            record = self.record()
-            for _, deferred in due:
-                deferred.callback(record)
+        return self._waits.add(until)
 
     def record(self) -> ProcessRecord:
         """The process as it is now."""

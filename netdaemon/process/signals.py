@@ -13,26 +13,6 @@ PIDFD_SIGNAL_PROCESS_GROUP = 4
 PASSES = 8
 
 
-def number_of(name: str | int) -> int:
-    """The number of a signal given by number or by name, with or without SIG: ``TERM``, ``SIGRTMIN+3``, ``9``.
-
-    :raises ValueError: there is none.
-    """
-    if isinstance(name, int):
-        number = name
-    elif name.isdecimal():
-        number = int(name)
-    else:
-        word, plus, more = name.upper().removeprefix("SIG").partition("+")
-        known = signal.Signals.__members__.get("SIG" + word)
-        if known is None or (plus and not (known == signal.SIGRTMIN and more.isdecimal())):
-            raise ValueError(f"{name!r} is no signal; there are TERM, KILL, INT, HUP, USR1, ... and numbers")
-        number = known.value + int(more or 0)
-    if not 0 <= number < signal.NSIG:
-        raise ValueError(f"{number} is no signal's number; 0 to {signal.NSIG - 1} are")
-    return number
-
-
 def send(pid: int, pidfd: int, number: int, scope: str) -> None:
     """Send a signal. *pid* is that of a child that has not been released, and leads its process group.
 

@@ -18,9 +18,7 @@ from zope.interface import implementer
 
 from netdaemon.interfaces import ILauncher, IOutputProtocol
 from netdaemon.keeper.launch import ExitStatus, Launched, resize
-from netdaemon.process import signals
 from netdaemon.process.feeding import Feeding
-from netdaemon.process.reasons import ended_by
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.streams import (
@@ -32,6 +30,8 @@ from netdaemon.process.streams import (
     Output,
     TerminalOutput,
 )
+from netdaemon.reasons import ended_by
+from netdaemon.signal_names import number_of
 from netdaemon.watching import RETRY
 
 # How often it is tried again for a child that has exited; then nobody may hold any more, so that its exit is told.
@@ -375,7 +375,7 @@ class ProcessTransport:
 
     def signalProcess(self, signalID: str | int) -> None:
         """Signal the child alone."""
-        self.signal(signals.number_of(signalID), "process")
+        self.signal(number_of(signalID), "process")
 
     def signal(self, number: int, scope: str) -> None:
         """Send a signal: to the child (``process``), its ``group``, or all that descends from it (``tree``).
