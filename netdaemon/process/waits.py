@@ -16,6 +16,9 @@ class Waits:
     def __init__(self) -> None:
         self._waiting: list[tuple[Until, Deferred[ProcessRecord]]] = []
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def add(self, until: Until) -> Deferred[ProcessRecord]:
         """Wait; cancel the Deferred to wait no more."""
         deferred: Deferred[ProcessRecord] = Deferred(self._leave)

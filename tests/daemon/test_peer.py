@@ -369,7 +369,7 @@ def test_a_client_that_leaves_leaves_nothing() -> None:
         assert w.reactor.getDelayedCalls() == []
         process = w.daemon.service.table.find(name)
         assert process.attached == 0
-        assert process._waiting == []
+        assert len(process._waits) == 0
         assert id
         child.write(b"still here")
         w.daemon.settle()
