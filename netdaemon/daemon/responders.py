@@ -79,8 +79,9 @@ def responds_to(declaration: type[Request]) -> Callable[[Responder], Responder]:
 def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
     if request.attach:
         peer.check_attachments()
-        if (request.from_ or 0) > 0:
+        if (request.from_ or 0) > 0 and request.key is None:
             raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
+    known = daemon.table.by_key(request.key)
     launching = daemon.table.start(request, str(peer.principal))
 
     def started(process: Process) -> Reply:
@@ -88,7 +89,7 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
             daemon.passing.add(process.id)
         if request.attach:
             return _attach(peer, id, process, request)
-        return Started(process=process.record(), created=True)
+        return Started(process=process.record(), created=process is not known)
 
     return launching.addCallback(started)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import signal
@@ -12,10 +13,20 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netdaemon.daemon.files import Files
 from netdaemon.daemon.settings import Settings
-from netdaemon.errors import LaunchFailed, LimitReached, NameTaken, NoSuchProcess, NotRunning, Refusal, ShuttingDown
+from netdaemon.errors import (
+    LaunchFailed,
+    LimitReached,
+    NameTaken,
+    NoSuchProcess,
+    NotRunning,
+    Refusal,
+    ShuttingDown,
+    SpecDiffers,
+)
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.launch import Launched, LaunchError, Spec
 from netdaemon.process.record import Identity, Process
@@ -50,6 +61,12 @@ def new_id() -> str:
     return id
 
 
+def digest(request: Start) -> str:
+    """By which a START that comes again is known: all that it says of the process, and nothing of the attachment."""
+    said = (request.path, request.argv, request.env, request.cwd, request.name, request.labels)
+    return hashlib.sha256(repr((*said, request.pty, request.merge, request.keep)).encode()).hexdigest()
+
+
 class ProcessTable:
     """All processes, in the order in which they were created.
 
@@ -63,6 +80,9 @@ class ProcessTable:
         self._files = files
         self._processes: dict[str, Process] = {}
         self._names: dict[str, Process] = {}
+        self._keys: dict[str, Process] = {}
+        # Those whose program is not yet being executed, and who waits for that.
+        self._starting: dict[str, list[Deferred[Process]]] = {}
         self._exited: OrderedDict[str, Process] = OrderedDict()
         self._closing = False
         self._killing = False
@@ -97,6 +117,9 @@ class ProcessTable:
         :return: fires with the process once its program is being executed; cancelling it stops the waiting only.
         :raises Refusal: (also as errback) there is no process.
         """
+        known = None if request.key is None else self._keys.get(request.key)
+        if known is not None:
+            return self._started_before(known, request)
         if self._closing:
             raise ShuttingDown("the daemon is stopping and starts nothing")
         if request.name is not None:
@@ -116,11 +139,34 @@ class ProcessTable:
         except BaseException:
             self._drop(process)
             raise
-        launching.addCallbacks(self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,))
         # Another Deferred for the caller: one who does not wait any more must not keep the child from its process.
         started: Deferred[Process] = Deferred()
-        launching.chainDeferred(started)
+        self._starting[process.id] = [started]
+        launching.addCallbacks(self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,))
+        launching.addBoth(self._tell_started, process)
         return started
+
+    def _started_before(self, known: Process, request: Start) -> Deferred[Process]:
+        """A key that was used before: its process, once that runs or is known not to."""
+        if known.identity.digest != digest(request):
+            raise SpecDiffers(
+                f"the key {request.key!r} is that of process {known.id}, and that was started from something else",
+                process=known.id,
+                field="key",
+            )
+        waiting = self._starting.get(known.id)
+        if waiting is None:
+            return succeed(known)
+        started: Deferred[Process] = Deferred()
+        waiting.append(started)
+        return started
+
+    def _tell_started(self, outcome: Process | Failure, process: Process) -> None:
+        for started in self._starting.pop(process.id):
+            if isinstance(outcome, Failure):
+                started.errback(outcome)
+            else:
+                started.callback(outcome)
 
     def _create(self, request: Start, owner: str) -> Process:
         # The order of a LIST and of its pages: a clock that is set back does not change it.
@@ -138,6 +184,8 @@ class ProcessTable:
             merge=bool(request.merge) or request.pty is not None,
             owner=owner,
             created=self._created,
+            key=request.key,
+            digest="" if request.key is None else digest(request),
         )
         descriptor = -1
         try:
@@ -155,6 +203,8 @@ class ProcessTable:
         self._processes[id] = process
         if request.name is not None:
             self._names[request.name] = process
+        if request.key is not None:
+            self._keys[request.key] = process
         return process
 
     def _launched(self, launched: Launched, process: Process) -> Process:
@@ -167,10 +217,11 @@ class ProcessTable:
             self._end(process)
         return process
 
-    def _launch_failed(self, failure: Any, process: Process) -> Process:
+    def _launch_failed(self, failure: Failure, process: Process) -> Process:
         self._drop(process)
         failure.trap(LaunchError)
-        error: LaunchError = failure.value
+        error = failure.value
+        assert isinstance(error, LaunchError)
         raise LaunchFailed(
             f"{process.identity.argv[0]}: {os.strerror(error.errno)} (stage {error.stage})",
             stage=error.stage,
@@ -178,6 +229,10 @@ class ProcessTable:
         )
 
     # --- find --------------------------------------------------------------------------------------------------------
+
+    def by_key(self, key: str | None) -> Process | None:
+        """The process that was started with this key."""
+        return None if key is None else self._keys.get(key)
 
     def find(self, process: str) -> Process:
         """The process with this id or name.
@@ -224,6 +279,8 @@ class ProcessTable:
         self._exited.pop(process.id, None)
         if process.identity.name is not None:
             self._names.pop(process.identity.name, None)
+        if process.identity.key is not None:
+            self._keys.pop(process.identity.key, None)
         self.on_removed(process)
         process.forget()
         self._files.remove(f"{process.id}.out", f"{process.id}.in")

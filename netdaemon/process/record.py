@@ -73,7 +73,10 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a process is called and what it runs; fixed when it is created."""
+    """What a process is called and what it runs; fixed when it is created.
+
+    :param key: the key of the START that it comes from, and *digest*, by which the same START is known again.
+    """
 
     id: str
     argv: tuple[str, ...]
@@ -83,6 +86,8 @@ class Identity:
     pty: Pty | None = None
     merge: bool = False
     owner: str = ""
+    key: str | None = None
+    digest: str = ""
     created: int = field(default_factory=lambda: time.time_ns() // 1000)
 
 

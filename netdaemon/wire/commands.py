@@ -34,6 +34,9 @@ KEEP = 1 << 20
 KEEP_MIN = 4096
 KEEP_MAX = 256 << 20
 
+# A key is random and nobody reads it: room for two UUIDs.
+KEY_MAX = 128
+
 # What a process's argv, labels and directory may come to in its record, which has to fit into a message: the rest of a
 # record is far below what is left here.
 RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
@@ -92,7 +95,10 @@ def _check_env(env: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start(Request):
-    """Run a program. ``env`` is the whole environment; ``path`` is what is executed, if not ``argv[0]``."""
+    """Run a program. ``env`` is the whole environment; ``path`` is what is executed, if not ``argv[0]``.
+
+    The same ``key`` again finds the process that the first one started, as long as that is not removed.
+    """
 
     command = 0x0101
     replies = (Attached, Started)
@@ -106,6 +112,7 @@ class Start(Request):
     pty: Annotated[Pty, PTY] | None = None
     merge: Annotated[bool, BOOLEAN] | None = None
     keep: Annotated[int, INTEGER] | None = None
+    key: Annotated[str, TEXT] | None = None
     attach: Annotated[bool, BOOLEAN] | None = None
     from_: Annotated[int, INTEGER] | None = None
     channels: Annotated[tuple[int, ...], array(INTEGER)] | None = None
@@ -132,6 +139,8 @@ class Start(Request):
             check_labels("labels", self.labels)
         if self.keep is not None:
             check_range("keep", self.keep, KEEP_MIN, KEEP_MAX)
+        if self.key is not None and not 0 < len(self.key) <= KEY_MAX:
+            raise BadRequest(f"key has {len(self.key)} characters, and 1 to {KEY_MAX} are allowed", field="key")
         if self.pty is not None and self.merge is False:
             raise BadRequest("merge is false and pty is given; a terminal has one output", field="merge")
         if not self.attach:

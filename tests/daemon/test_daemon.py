@@ -17,6 +17,7 @@ from netdaemon.errors import (
     NotRunning,
     ShuttingDown,
     StdinClosed,
+    SpecDiffers,
     StdinFull,
     StdinHole,
     TooLarge,
@@ -651,3 +652,57 @@ def test_no_terminal_no_size() -> None:
         client = w.client()
         id, _, _ = w.start(client)
         assert isinstance(w.ask(client, Resize(to=id, rows=10, columns=10))[1], BadRequest)
+
+
+# --- the same START again ---
+
+
+def test_a_key_makes_a_start_idempotent() -> None:
+    """The same START again, by the same client or another: the same process, attached to or not; nothing is started."""
+    with world() as w:
+        client, other = w.client(), w.client()
+        start = Start(argv=("game",), key="k1", attach=True)
+        _, first = w.ask(client, start)
+        _, again = w.ask(other, start)
+        assert isinstance(first, Attached)
+        assert isinstance(again, Attached)
+        assert first.process.id == again.process.id
+        _, bare = w.ask(other, Start(argv=("game",), key="k1"))
+        assert isinstance(bare, Started)
+        assert (bare.process.id, bare.created) == (first.process.id, False)
+        assert len(w.children) == 1
+
+
+def test_a_key_of_another_spec_is_refused() -> None:
+    """Whatever differs of the process; what differs of the attachment does not matter."""
+    with world() as w:
+        client = w.client()
+        _, first = w.ask(client, Start(argv=("game",), env=("A=1",), key="k1"))
+        assert isinstance(first, Started)
+        for differing in (Start(argv=("game",), key="k1"), Start(argv=("game",), env=("A=1",), name="n", key="k1")):
+            _, refused = w.ask(client, differing)
+            assert isinstance(refused, SpecDiffers)
+            assert (refused.field, refused.process) == ("key", first.process.id)
+        assert len(w.children) == 1
+
+
+def test_a_key_is_free_again() -> None:
+    """When its process is removed, and when it could not be started."""
+    with world() as w:
+        client = w.client()
+        w.launcher.refusals.append(LaunchError("exec", errno.ENOENT))
+        start = Start(argv=("game",), key="k1")
+        assert isinstance(w.ask(client, start)[1], LaunchFailed)
+        _, first = w.ask(client, start)
+        assert isinstance(first, Started)
+        assert first.created
+        w.children[0].exit(0)
+        w.daemon.settle()
+        _, same = w.ask(client, start)
+        assert isinstance(same, Started)
+        assert same.process.id == first.process.id
+        w.ask(client, Remove(process=first.process.id))
+        _, fresh = w.ask(client, start)
+        assert isinstance(fresh, Started)
+        assert fresh.created
+        assert fresh.process.id != first.process.id

@@ -78,6 +78,7 @@ V2_REQUESTS = [
             pty=Pty(term="xterm"),
             merge=True,
             keep=4096,
+            key="k-1",
             attach=True,
             from_=-1,
             channels=(1, 2),
@@ -85,7 +86,7 @@ V2_REQUESTS = [
             read_only=False,
         ),
         """
-        00000145  # length
+        00000151  # length
         00000002 0101  # id 2, START
         0004 61726776 00000017  # argv: array of text
           00000002 7368  # sh
@@ -106,6 +107,7 @@ V2_REQUESTS = [
           0000  # end of the record
         0005 6d65726765 00000001 01  # merge: True
         0004 6b656570 00000008 0000000000001000  # keep: 4096
+        0003 6b6579 00000003 6b2d31  # key: k-1
         0006 617474616368 00000001 01  # attach: True
         0004 66726f6d 00000008 ffffffffffffffff  # from: -1
         0008 6368616e6e656c73 00000018  # channels: array of integer

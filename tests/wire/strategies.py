@@ -104,6 +104,7 @@ def _starts(draw: st.DrawFn) -> commands.Start:
                 "labels": LABELS,
                 "pty": messages_of(records.Pty),
                 "keep": st.integers(commands.KEEP_MIN, commands.KEEP_MAX),
+                "key": st.text(min_size=1, max_size=commands.KEY_MAX),
                 **(cursor if attach else {}),
             },
         )
