@@ -14,21 +14,33 @@ __all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCredentials
 class ILauncher(Interface):
     """Whoever is the parent of the children: it forks, and it keeps the exit status until that is recorded.
 
-    Everything above it works from what it hands over, a `netdaemon.keeper.launch.Launched`: descriptors, a pid
-    and a pidfd.
+    Everything above it works from what it hands over, a `netdaemon.keeper.child.Launched`: descriptors, a pid
+    and a pidfd. Where it outlives this program it keeps duplicates, and has to be told of what is closed or added.
     """
 
-    def launch(spec: Any) -> Deferred[Any]:
-        """Fork and execute *spec*, a `netdaemon.keeper.launch.Spec`.
+    def launch(id: str, spec: Any, spool: int) -> Deferred[Any]:
+        """Fork and execute *spec*, a `netdaemon.keeper.child.Spec`, for the process *id* with this spool.
 
         :return: fires with the `Launched` once the program has been executed; its descriptors belong to the
-            caller then. Fails with `netdaemon.keeper.launch.LaunchError`; no child is left in that case.
+            caller then. Fails with `netdaemon.keeper.child.LaunchError`; no child is left in that case.
         """
+
+    def share(id: str, role: str, descriptor: int) -> None:
+        """A process has one more descriptor that is to outlive this program; it stays the caller's.
+
+        Raises OSError where that cannot be made sure of now.
+        """
+
+    def withdraw(launched: Any, *roles: str) -> None:
+        """The caller has closed these, and nobody is to have them open any more."""
+
+    def forget(id: str) -> None:
+        """There is no such process any more."""
 
     def collect(launched: Any) -> Deferred[Any]:
         """The exit status of a child whose pidfd has become readable; may be asked again until `release`.
 
-        :return: fires with a `netdaemon.keeper.launch.ExitStatus`, or with None: ask again a little later.
+        :return: fires with a `netdaemon.keeper.child.ExitStatus`, or with None: ask again a little later.
         """
 
     def signal(launched: Any, number: int, scope: str) -> None:
@@ -47,6 +59,34 @@ class ILauncher(Interface):
 
     def release(launched: Any) -> None:
         """The exit status has been recorded: the kernel may forget the child, and its pid be used again."""
+
+
+class IKeeper(ILauncher):
+    """A launcher whose children outlive this program, and which hands them to the next."""
+
+    pid = Attribute("The keeper's process id.")
+    kept = Attribute("Whether there is a keeper now.")
+    instance = Attribute("Which daemon's processes these are; the same for all daemons that follow one another.")
+    restarts = Attribute("How many times in a row the keeper has started a daemon because one was killed.")
+    on_stop = Attribute("Called when somebody has told the keeper to end: everything is to end in order.")
+
+    def open() -> list[tuple[str, int, dict[str, int]]]:
+        """Get through to the keeper; what it has: process ids, pids, and descriptors by role, which are ours then.
+
+        Raises `netdaemon.errors.NetdaemonError` where there is none and none can be had.
+        """
+
+    def resume(launched: Any) -> Deferred[Any]:
+        """A start that another daemon was in the middle of; fires or fails as that of `launch`."""
+
+    def farewell() -> None:
+        """This program ends, and its processes go on."""
+
+    def end() -> None:
+        """There are no processes any more, and need be no keeper."""
+
+    def close() -> None:
+        """Say no more, and hear no more."""
 
 
 class IDirectTransport(Interface):

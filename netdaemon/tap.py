@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 from typing import Any
@@ -15,9 +16,19 @@ from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
 from netdaemon.defaults import socket_path
+from netdaemon.interfaces import ILauncher
+from netdaemon.process.keeper_link import SUFFIX as KEEPER_SUFFIX
+from netdaemon.process.keeper_link import KeeperLink
+from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, bind
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
+
+# What a service manager that starts daemons again puts into their environment.
+MANAGED = ("NOTIFY_SOCKET", "INVOCATION_ID")
+
+# Where the keeper listens that has started this daemon.
+KEEPER_VARIABLE = "NETDAEMON_KEEPER"
 
 
 def _count(option: str, least: int) -> Any:
@@ -52,7 +63,11 @@ class Options(usage.Options):
             f"Bytes of output kept of a process, {KEEP_MIN} to {KEEP_MAX}.",
             _count("keep", KEEP_MIN),
         ],
-        ["grace", None, GRACE, "Seconds from SIGTERM to SIGKILL for the processes when the daemon stops.", float],
+        ["grace", None, GRACE, "Seconds from SIGTERM to SIGKILL for the processes when they are ended.", float],
+    ]
+
+    optFlags = [  # noqa: RUF012  # likewise
+        ["ephemeral", None, "Have no keeper: the processes end with the daemon."],
     ]
 
     def parseArgs(self, *rest: str) -> None:
@@ -83,6 +98,15 @@ class Options(usage.Options):
                 self[name] = os.path.abspath(self[name])
 
 
+def _launcher(reactor: Any, options: Options) -> ILauncher:
+    if options["ephemeral"]:
+        return LocalLauncher(reactor)
+    path = os.environ.get(KEEPER_VARIABLE) or (options["socket"] or options["seqpacket"]) + KEEPER_SUFFIX
+    # A service manager starts a daemon again itself; and so does a keeper that has started this one.
+    managed = any(os.environ.get(name) for name in MANAGED)
+    return KeptLauncher(reactor, KeeperLink(path, secrets.token_hex(8), restart=not managed))
+
+
 def makeService(options: Options) -> IService:
     """The service; its sockets and its state directory are had already, or the program ends here with a word on why."""
     from twisted.internet import reactor
@@ -103,7 +127,7 @@ def makeService(options: Options) -> IService:
             if options[name] is not None:
                 bound.append(bind(options[name], kind, options["mode"]))
         stop = IReactorCore(reactor).stop
-        return DaemonService(reactor, LocalLauncher(reactor), settings, bound=bound, on_shutdown=stop)
+        return DaemonService(reactor, _launcher(reactor, options), settings, bound=bound, on_shutdown=stop)
     except (CannotBind, StateUnusable) as error:
         for one in bound:
             one.remove()

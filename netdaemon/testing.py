@@ -33,7 +33,8 @@ from netdaemon.client.session import Session
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
 from netdaemon.interfaces import IDirectTransport, ILauncher, IPeerCredentials
-from netdaemon.keeper.launch import Ends, ExitStatus, Launched, LaunchError, Spec, open_streams
+from netdaemon.keeper.child import PIDFD, ExitStatus, Launched, LaunchError, Spec
+from netdaemon.keeper.launch import Ends, open_streams
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class MemoryReactor(Clock):
 class FakeChild:
     """A child that the test plays: its ends of the pipes or its side of a terminal, and its exit."""
 
-    def __init__(self, spec: Spec, pid: int) -> None:
+    def __init__(self, id: str, spec: Spec, pid: int) -> None:
         self.spec = spec
         self.pid = pid
         self.status: ExitStatus | None = None
@@ -113,8 +114,8 @@ class FakeChild:
         self._ends = dict(enumerate(open_streams(ends, spec)))
         for number in self._ends.values():
             os.set_blocking(number, False)
-        ours_exit, self._exit = os.pipe2(os.O_CLOEXEC)
-        self.launched = ends.launched(pid, ours_exit)
+        ends.ours[PIDFD], self._exit = os.pipe2(os.O_CLOEXEC)
+        self.launched = Launched.of_roles(id, pid, ends.ours)
 
     def write(self, data: bytes, channel: int = 1) -> int:
         """Write output; how many bytes a pipe had room for: it holds 64 KiB until the daemon reads.
@@ -174,12 +175,21 @@ class FakeLauncher:
         self.children: list[FakeChild] = []
         self.refusals: deque[LaunchError] = deque()
 
-    def launch(self, spec: Spec) -> Deferred[Launched]:
+    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         if self.refusals:
             return fail(self.refusals.popleft())
-        child = FakeChild(spec, 1000 + len(self.children))
+        child = FakeChild(id, spec, 1000 + len(self.children))
         self.children.append(child)
         return succeed(child.launched)
+
+    def share(self, id: str, role: str, descriptor: int) -> None:
+        """Nobody outlives a daemon in memory."""
+
+    def withdraw(self, launched: Launched, *roles: str) -> None:
+        """Likewise."""
+
+    def forget(self, id: str) -> None:
+        """Likewise."""
 
     def _child(self, launched: Launched) -> FakeChild:
         return next(child for child in self.children if child.launched is launched)

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from netdaemon import LaunchFailed, NoSuchProcess
-from netdaemon.keeper.launch import LaunchError
+from netdaemon.keeper.child import LaunchError
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.testing import MemoryDaemon, MemoryReactor
 from netdaemon.wire.records import Pty, State

@@ -84,6 +84,7 @@ class Attachment:
             return 0
         item = self.cursor.next(limit)
         if item is None:
+            self.process.holding.moved()
             return 0
         if isinstance(item, Segment):
             self.outlet.send_output(self.id, item)

@@ -21,6 +21,8 @@ class Cursor:
     :param hold: seconds for which it may hold the process back, in total since it was last caught up; 0 drops,
         None holds for ever.
     :param renewed: whether it has that right anew when it has read so much, too: slow, but not stopped.
+    :ivar floor: from where on it would need what is kept, were this program killed: what it was given last may wait
+        here to be sent.
     :ivar lapsed: whether its right to hold is used up; it has it again once it has caught up.
     """
 
@@ -35,6 +37,7 @@ class Cursor:
     ) -> None:
         self.process = process
         self.offset = offset
+        self.floor = offset
         self.lapsed = False
         self.on_lapse: Callable[[], None] = lambda: None
         self.allowance = hold
@@ -47,11 +50,14 @@ class Cursor:
         self._may_hold = hold is None or hold > 0
         if self._may_hold:
             process.spool.hold(self)
+            process.holding.returned()
 
     def next(self, limit: int) -> Item | None:
         """What to tell next; output of at most *limit* bytes, valid until something is appended. None: caught up."""
         spool = self.process.spool
         points = self.process.points
+        # Whoever asks for more has sent the last.
+        self.floor = self.offset
         while True:
             if self.offset < spool.begin:
                 gap = Gap(from_=self.offset, to=spool.begin)

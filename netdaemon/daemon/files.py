@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Collection
 
 from twisted.logger import Logger
 
@@ -25,6 +26,9 @@ class MemoryFiles:
 
     def remove(self, *names: str) -> None:
         """Nothing is left of them once their descriptors are closed."""
+
+    def keep_only(self, ids: Collection[str]) -> None:
+        """Nothing is left of others."""
 
     def close(self) -> None:
         """Nothing to let go."""
@@ -50,9 +54,12 @@ class DirectoryFiles:
         except OSError:
             os.close(self._lock)
             raise StateUnusable(f"{directory}: another netdaemon uses it; give each its own") from None
-        # What a daemon that died has left belongs to processes that nobody knows any more.
+
+    def keep_only(self, ids: Collection[str]) -> None:
+        """Remove what is left of processes that nobody knows any more."""
         for name in os.listdir(self._folder):
-            os.unlink(os.path.join(self._folder, name))
+            if name.partition(".")[0] not in ids:
+                self.remove(name)
 
     def create(self, name: str) -> int:
         """An empty file, as a descriptor."""

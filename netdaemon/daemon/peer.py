@@ -177,6 +177,12 @@ class Peer(TwistedProtocol):
         self._closing = True
         self._lose()
 
+    def leave(self) -> None:
+        """Close the connection without a word: the client is to go on with the next daemon."""
+        if not self._closing:
+            self._closing = True
+            self._lose()
+
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: Buffer) -> None:

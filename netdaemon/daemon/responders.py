@@ -82,11 +82,10 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
         if (request.from_ or 0) > 0 and request.key is None:
             raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
     known = daemon.table.by_key(request.key)
-    launching = daemon.table.start(request, str(peer.principal))
+    # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
+    launching = daemon.table.start(request, str(peer.principal), passing=peer.connection.version == 1)
 
     def started(process: Process) -> Reply:
-        if peer.connection.version == 1:
-            daemon.passing.add(process.id)
         if request.attach:
             return _attach(peer, id, process, request)
         return Started(process=process.record(), created=process is not known)
@@ -249,6 +248,7 @@ def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
         version=netdaemon.__version__,
         instance=daemon.instance,
         pid=os.getpid(),
+        keeper_pid=None if daemon.keeper is None else daemon.keeper.pid,
         uptime=int((time.monotonic() - daemon.since) * 1000),
         limits=Limits(
             clients=settings.max_clients,
@@ -283,7 +283,9 @@ def _descriptors(limit: int) -> int:
 
 @responds_to(Shutdown)
 def shutdown(daemon: DaemonService, peer: Peer, id: int, request: Shutdown) -> Answer:
-    if request.processes is Fate.KEEP:
-        raise BadRequest("processes is keep, and this daemon cannot leave its processes running yet", field="processes")
-    daemon.reactor.callLater(0, daemon.shutdown)
+    if request.processes is Fate.KEEP and daemon.keeper is None:
+        raise BadRequest(
+            "processes is keep, and this daemon is ephemeral: its processes end with it", field="processes"
+        )
+    daemon.reactor.callLater(0, daemon.shutdown, request.processes or Fate.STOP)
     return Ok()

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 
 import netdaemon
+from netdaemon.daemon.adoption import adopt
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.files import open_files
 from netdaemon.daemon.peer import Peer
@@ -22,13 +23,13 @@ from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.errors import LimitReached, Refusal, ShuttingDown
-from netdaemon.interfaces import ILauncher
+from netdaemon.interfaces import IKeeper, ILauncher
 from netdaemon.process.record import Process
 from netdaemon.sockets.binding import Bound
 from netdaemon.sockets.listener import Listener
 from netdaemon.wire.answers import Reply, Welcome
 from netdaemon.wire.commands import Detach, Flow, Hello, Info, Inspect, List, Request
-from netdaemon.wire.records import Reason
+from netdaemon.wire.records import Fate, Reason
 
 # What all clients together may have of unfinished messages: some of the largest, and no more memory than a few spools.
 INPUT_BUDGET = 16 << 20
@@ -64,6 +65,9 @@ class DaemonService(Service):
     ) -> None:
         self.reactor = reactor
         self.settings = settings
+        self.keeper: Any = launcher if IKeeper.providedBy(launcher) else None
+        # What becomes of the processes when this service is stopped.
+        self._fate = Fate.STOP if self.keeper is None else Fate.KEEP
         self._files = open_files(settings.state)
         self.table = ProcessTable(reactor, launcher, settings, self._files)
         self.table.on_removed = self._removed
@@ -71,8 +75,6 @@ class DaemonService(Service):
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
         self.peers: set[Peer] = set()
-        # Processes of version-1 clients: they disappear when they are finished and nobody is attached.
-        self.passing: set[str] = set()
         self._policy = OwnerPolicy.of_this_process() if policy is None else policy
         self._bound = list(bound)
         self._listeners: list[Listener] = []
@@ -86,8 +88,18 @@ class DaemonService(Service):
     # --- start and stop ----------------------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        """Listen."""
+        """Take over what a daemon before this one has left, and listen.
+
+        :raises NetdaemonError: there is no keeper and none can be had.
+        """
         super().startService()
+        if self.keeper is not None:
+            self.keeper.on_stop = self.shutdown
+            entries = self.keeper.open()
+            self.instance = self.keeper.instance
+            self._files.keep_only(adopt(entries, self.table, self.keeper, self.reactor))
+        else:
+            self._files.keep_only(())
         for bound in self._bound:
             listener = Listener(bound.socket, self.build, self.reactor)
             listener.begin()
@@ -103,9 +115,29 @@ class DaemonService(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """End in order: no new requests, the processes ended and their last output sent, clients told, sockets gone."""
+        """End in order.
+
+        Where a keeper has the processes, they go on, and clients find the next daemon by themselves; unless `shutdown`
+        has said otherwise. Else: no new requests, the processes ended, their last output sent, clients told.
+        """
         super().stopService()
+        if self._fate is Fate.KEEP:
+            self._leave()
+            return succeed(None)
         return Deferred.fromCoroutine(self._stop())
+
+    def _leave(self) -> None:
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        _log.info("{count} processes go on under the keeper (pid {pid})", count=self.table.running, pid=self.keeper.pid)
+        for process in self.table:
+            process.spool.leave()
+        for peer in list(self.peers):
+            peer.leave()
+        self.table.leave()
+        self.keeper.farewell()
+        self._close()
 
     async def _stop(self) -> None:
         self._stopping = True
@@ -116,6 +148,13 @@ class DaemonService(Service):
         await self.table.stop_all()
         await self._farewell()
         self.table.close()
+        if self.keeper is not None:
+            self.keeper.end()
+        self._close()
+
+    def _close(self) -> None:
+        if self.keeper is not None:
+            self.keeper.close()
         self._files.close()
         for bound in self._bound:
             bound.remove()
@@ -142,12 +181,13 @@ class DaemonService(Service):
             for one in peer.attachments.values()
         )
 
-    def shutdown(self) -> None:
+    def shutdown(self, fate: Fate = Fate.STOP) -> None:
         """A client asked for the end; so may another at the same time."""
         if self._asked:
             return
         self._asked = True
-        _log.info("a client asked for the end")
+        self._fate = fate
+        _log.info("asked to end" if fate is Fate.STOP else "asked to end, and to leave the processes")
         self._on_shutdown()
 
     # --- what peers ask ----------------------------------------------------------------------------------------------
@@ -197,14 +237,16 @@ class DaemonService(Service):
 
     def degraded(self) -> tuple[str, ...]:
         """What does not work here as it should."""
+        found = []
         if any(process.spool.degraded for process in self.table):
-            return ("splice does not work on the state directory: output is copied, and a kill could lose some",)
-        return ()
+            found.append("splice does not work on the state directory: output is copied, and a kill could lose some")
+        if self.keeper is not None and not self.keeper.kept:
+            found.append("there is no keeper at the moment: if this daemon ends now, processes lose their output")
+        return tuple(found)
 
     # --- what the table tells ----------------------------------------------------------------------------------------
 
     def _removed(self, process: Process) -> None:
-        self.passing.discard(process.id)
         for peer in list(self.peers):
             for attachment in list(peer.attachments.values()):
                 if attachment.process is process:
@@ -212,7 +254,7 @@ class DaemonService(Service):
 
     def _let_pass(self, process: Process) -> None:
         """A finished process of a version-1 client disappears with the last who was attached to it, as in 2009."""
-        if process.id in self.passing and process.status is not None and not process.attached and not process.removed:
+        if process.passing and process.status is not None and not process.attached and not process.removed:
             try:
                 self.table.remove(process)
             except Refusal:

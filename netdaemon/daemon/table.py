@@ -28,8 +28,9 @@ from netdaemon.errors import (
     SpecDiffers,
 )
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper.launch import Launched, LaunchError, Spec
-from netdaemon.process.record import Identity, Process
+from netdaemon.keeper.child import INPUT, Launched, LaunchError, Spec
+from netdaemon.process.record import Process
+from netdaemon.process.saved import Identity
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
@@ -111,9 +112,10 @@ class ProcessTable:
 
     # --- start -------------------------------------------------------------------------------------------------------
 
-    def start(self, request: Start, owner: str) -> Deferred[Process]:
+    def start(self, request: Start, owner: str, *, passing: bool = False) -> Deferred[Process]:
         """Run what *request* asks for.
 
+        :param passing: it is to be removed when it has exited and nobody is attached.
         :return: fires with the process once its program is being executed; cancelling it stops the waiting only.
         :raises Refusal: (also as errback) there is no process.
         """
@@ -133,18 +135,21 @@ class ProcessTable:
                 f"{self.running} processes run, and that is the daemon's limit; "
                 "end one, or raise --processes and the daemon's descriptor limit"
             )
-        process = self._create(request, owner)
+        process = self._create(request, owner, passing)
         try:
-            launching = self._launcher.launch(_spec(request))
+            launching = self._launcher.launch(process.id, _spec(request), process.spool.descriptor)
         except BaseException:
             self._drop(process)
             raise
         # Another Deferred for the caller: one who does not wait any more must not keep the child from its process.
         started: Deferred[Process] = Deferred()
         self._starting[process.id] = [started]
+        self._see_to(launching, process)
+        return started
+
+    def _see_to(self, launching: Deferred[Any], process: Process) -> None:
         launching.addCallbacks(self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,))
         launching.addBoth(self._tell_started, process)
-        return started
 
     def _started_before(self, known: Process, request: Start) -> Deferred[Process]:
         """A key that was used before: its process, once that runs or is known not to."""
@@ -168,7 +173,7 @@ class ProcessTable:
             else:
                 started.callback(outcome)
 
-    def _create(self, request: Start, owner: str) -> Process:
+    def _create(self, request: Start, owner: str, passing: bool) -> Process:
         # The order of a LIST and of its pages: a clock that is set back does not change it.
         self._created = max(self._created + 1, time.time_ns() // 1000)
         id = new_id()
@@ -198,14 +203,47 @@ class ProcessTable:
             raise LaunchFailed(
                 f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
             ) from error
-        process = Process(identity, spool, Stdin(lambda: self._files.create(f"{id}.in"), WINDOW), self._reactor)
-        process.on_exited = self._has_exited
-        self._processes[id] = process
-        if request.name is not None:
-            self._names[request.name] = process
-        if request.key is not None:
-            self._keys[request.key] = process
+        process = Process(identity, spool, self.stdin_of(id), self._reactor)
+        process.passing = passing
+        process.save()
+        self._enter(process)
         return process
+
+    def stdin_of(self, id: str) -> Stdin:
+        """The input of the process *id*, still without a file."""
+        return Stdin(lambda: self._create_input(id), WINDOW)
+
+    def _create_input(self, id: str) -> int:
+        descriptor = self._files.create(f"{id}.in")
+        try:
+            self._launcher.share(id, INPUT, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            self._files.remove(f"{id}.in")
+            raise
+        return descriptor
+
+    def _enter(self, process: Process) -> None:
+        process.on_exited = self._has_exited
+        identity = process.identity
+        self._processes[process.id] = process
+        if identity.name is not None:
+            self._names[identity.name] = process
+        if identity.key is not None:
+            self._keys[identity.key] = process
+
+    def adopt(self, process: Process, launching: Deferred[Any] | None = None) -> None:
+        """Have a process that another daemon started.
+
+        :param launching: its child, where that was only just being started.
+        """
+        self._created = max(self._created, process.identity.created)
+        self._enter(process)
+        if process.status is not None:
+            self._exited[process.id] = process
+        if launching is not None:
+            self._starting[process.id] = []
+            self._see_to(launching, process)
 
     def _launched(self, launched: Launched, process: Process) -> Process:
         process.run(self._launcher, launched)
@@ -283,6 +321,7 @@ class ProcessTable:
             self._keys.pop(process.identity.key, None)
         self.on_removed(process)
         process.forget()
+        self._launcher.forget(process.id)
         self._files.remove(f"{process.id}.out", f"{process.id}.in")
 
     def _has_exited(self, process: Process) -> None:
@@ -375,11 +414,20 @@ class ProcessTable:
 
     def close(self) -> None:
         """Forget all processes."""
+        self._retain_no_more()
+        for process in list(self):
+            self._drop(process)
+
+    def leave(self) -> None:
+        """Let go of all processes; the next daemon goes on with them."""
+        self._retain_no_more()
+        for process in self:
+            process.forget()
+
+    def _retain_no_more(self) -> None:
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
-        for process in list(self):
-            self._drop(process)
 
 
 def _try(process: Process, number: int) -> None:

@@ -2,7 +2,7 @@
 
 The child gets descriptors 0, 1 and 2 and no others, a session of its own, default signal dispositions, an empty
 signal mask, the environment that was sent and nothing else. What goes wrong between fork and exec comes back over a
-close-on-exec pipe as (stage, errno): the end of that pipe without a word means that the program runs.
+close-on-exec socket, the gate, as (stage, errno): its end without a word means that the program runs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NoReturn
+
+from netdaemon.keeper.child import GATE, PIDFD, RELAYS, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 # Where a program without a slash is looked for when the environment that was sent has no PATH.
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
@@ -26,6 +31,9 @@ UMASK = 0o022
 # closerange is one close_range(2): a high end costs nothing.
 LAST_DESCRIPTOR = 0x7FFFFFFF
 
+# The exit code of a child that has come to no program; nobody is told of it.
+NOBODY = 127
+
 STAGES = ("descriptors", "fork", "session", "terminal", "signals", "cwd", "exec")
 
 # All that can have a disposition.
@@ -35,92 +43,26 @@ _REPORT = struct.Struct(">BI")
 _WINDOW = struct.Struct("HHHH")
 
 
-class LaunchError(Exception):
-    """No child is left; *stage* says how far it came, *errno* why not further."""
-
-    def __init__(self, stage: str, number: int) -> None:
-        super().__init__(f"{stage}: {os.strerror(number)}")
-        self.stage = stage
-        self.errno = number
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """What to execute and how. Bytes, as the kernel has them.
-
-    :param path: what is executed; without a slash it is looked for in PATH of *env*.
-    :param pty: (rows, columns) of a terminal, or None for pipes.
-    :param merge: one pipe for both outputs.
-    """
-
-    path: bytes
-    argv: tuple[bytes, ...]
-    env: tuple[bytes, ...] = ()
-    cwd: bytes = b"/"
-    pty: tuple[int, int] | None = None
-    merge: bool = False
-
-
-@dataclass
-class Launched:
-    """A child that runs: our ends of its streams, close-on-exec and non-blocking. -1: there is no such descriptor.
-
-    With a terminal, *stdin* and *stdout* are two descriptors of its master side, *stderr* is -1, and *stdin_relay*
-    and *stdout_relay* are the ends (read, write) of pipes for what is on its way between master and spool.
-    """
-
-    pid: int
-    pidfd: int
-    stdin: int
-    stdout: int
-    stderr: int = -1
-    stdin_relay: tuple[int, int] = (-1, -1)
-    stdout_relay: tuple[int, int] = (-1, -1)
-
-    def close(self) -> None:
-        """Close every descriptor that is still open here."""
-        for number in (self.pidfd, self.stdin, self.stdout, self.stderr, *self.stdin_relay, *self.stdout_relay):
-            if number >= 0:
-                os.close(number)
-
-
-@dataclass(frozen=True)
-class ExitStatus:
-    """How a child ended: *code* xor *signal*; neither means that the kernel could not tell."""
-
-    code: int | None = None
-    signal: int | None = None
-    core: bool = False
-
-
-@dataclass
 class Ends:
-    """Both ends of the streams of a start that is under way, so that every way out closes what it must."""
+    """Both ends of the streams of a start that is under way, so that every way out closes what it must.
 
-    ours: dict[str, int] = field(default_factory=dict)
-    theirs: list[int] = field(default_factory=list)
+    :ivar ours: our ends, by their names.
+    """
 
-    def pipe(self, reads: str | None, writes: str | None) -> int:
-        """A pipe of which one end is kept under a name; the other is the child's."""
+    __slots__ = ("ours", "theirs")
+
+    def __init__(self) -> None:
+        self.ours: dict[str, int] = {}
+        self.theirs: list[int] = []
+
+    def pipe(self, name: str, *, ours_reads: bool) -> int:
+        """A pipe of which one end is kept under *name*; the other, the child's."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
-        kept, given = (reading, writing) if reads else (writing, reading)
-        self.ours[reads or writes or ""] = kept
+        kept, given = (reading, writing) if ours_reads else (writing, reading)
+        self.ours[name] = kept
         self.theirs.append(given)
         os.set_blocking(kept, False)
         return given
-
-    def launched(self, pid: int, pidfd: int) -> Launched:
-        """Our ends, as they are handed over."""
-        ours = self.ours
-        return Launched(
-            pid=pid,
-            pidfd=pidfd,
-            stdin=ours["stdin"],
-            stdout=ours["stdout"],
-            stderr=ours.get("stderr", -1),
-            stdin_relay=(ours.get("stdin relay out", -1), ours.get("stdin relay in", -1)),
-            stdout_relay=(ours.get("stdout relay out", -1), ours.get("stdout relay in", -1)),
-        )
 
     def close_theirs(self) -> None:
         while self.theirs:
@@ -132,91 +74,90 @@ class Ends:
             os.close(self.ours.popitem()[1])
 
 
-@dataclass
-class Begun:
-    """A child on its way to its program; *report* becomes readable when it is known how it went. -1: it is known."""
-
-    launched: Launched
-    report: int = -1
-
-
-def begin(spec: Spec) -> Begun:
-    """Start a child for *spec*. Ask `finish` how it went once ``report`` is readable.
+def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
+    """Start a child for *spec*.
 
     A child with pipes is made by posix_spawn, which costs the same from a parent of any size; it comes back when the
-    program is being executed. A terminal can only be made the child's own between fork and exec.
+    program is being executed. A terminal can only be made the child's own between fork and exec, and only there can a
+    child wait.
 
+    :param gated: have the child wait until somebody opens its gate; where everybody who has the gate dies before,
+        the child ends and has executed nothing.
+    :return: its pid, and our descriptors by name; `netdaemon.keeper.child.GATE` among them: ask `finish` how it went.
     :raises LaunchError: there is no child.
     """
     ends = Ends()
+    forks = gated or spec.pty is not None
     try:
         streams = open_streams(ends, spec)
-        if spec.pty:
-            report, reporting = os.pipe2(os.O_CLOEXEC)
-            ends.ours["report"] = report
-            ends.theirs.append(reporting)
-            os.set_blocking(report, False)
+        if forks:
+            ours, theirs = socket.socketpair()
+            ends.ours[GATE], gate = ours.detach(), theirs.detach()
+            ends.theirs.append(gate)
     except OSError as error:
         ends.close()
         raise LaunchError("descriptors", error.errno or 0) from error
     try:
-        pid = _fork(spec, streams, reporting) if spec.pty else _spawn(spec, streams)
+        pid = _fork(spec, streams, gate) if forks else _spawn(spec, streams)
     except BaseException:
         ends.close()
         raise
     ends.close_theirs()
     try:
-        pidfd = os.pidfd_open(pid)
+        ends.ours[PIDFD] = os.pidfd_open(pid)
     except OSError as error:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         ends.close()
         raise LaunchError("descriptors", error.errno or 0) from error
-    return Begun(ends.launched(pid, pidfd), ends.ours.get("report", -1))
+    if forks and not gated:
+        open_gate(ends.ours[GATE])
+    return pid, ends.ours
 
 
-def finish(begun: Begun) -> Launched | None:
-    """The child, once its program is being executed; None while that is not known yet.
-
-    :raises LaunchError: it could not be set up or executed; it has been waited for.
-    """
-    if begun.report < 0:
-        return begun.launched
+def open_gate(gate: int) -> None:
+    """Let a gated child execute its program. Again, or too late, it does nothing."""
     try:
-        told = os.read(begun.report, _REPORT.size)
-    except BlockingIOError:
-        return None
-    os.close(begun.report)
-    if not told:
-        return begun.launched
-    os.waitpid(begun.launched.pid, 0)
-    begun.launched.close()
-    stage, number = _REPORT.unpack(told)
-    raise LaunchError(STAGES[stage], number)
+        os.write(gate, b"g")
+    except OSError:
+        # Nobody waits at it any more.
+        pass
 
 
-def collect(launched: Launched) -> ExitStatus | None:
-    """The exit status of a child of ours that has exited; the kernel keeps it until `release`.
+def close_gate(launched: Launched) -> None:
+    """It is known how the start went."""
+    os.close(launched.gate)
+    launched.gate = -1
 
-    None: its pidfd is readable, and yet the status is not ours to see. Somebody traces it, and is told first.
-    """
+
+def wait(pid: int) -> None:
+    """Wait for a child of ours that has come to no program: it ends at once."""
     try:
-        result = os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-    except ChildProcessError:
-        return ExitStatus()
-    if result is None:
-        return None
-    if result.si_code == os.CLD_EXITED:
-        return ExitStatus(code=result.si_status)
-    return ExitStatus(signal=result.si_status, core=result.si_code == os.CLD_DUMPED)
-
-
-def release(launched: Launched) -> None:
-    """Let the kernel forget an exited child: its pid may be used again from here on."""
-    try:
-        os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED | os.WNOHANG)
+        os.waitpid(pid, 0)
     except ChildProcessError:
         pass
+
+
+def finish(gate: int) -> bool:
+    """Whether a child executes its program; False: it is not known yet. May be asked again, here and elsewhere.
+
+    :raises LaunchError: it could not be set up or executed; it has exited, and is to be released.
+    """
+    with socket.socket(fileno=gate) as sock:
+        try:
+            # It stays there for whoever asks after us, should we be killed before we have made use of it.
+            told = sock.recv(_REPORT.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            # A second opening that came too late.
+            told = b""
+        finally:
+            sock.detach()
+    if not told:
+        return True
+    stage, number = _REPORT.unpack(told)
+    raise LaunchError(STAGES[stage], number)
 
 
 def open_streams(ends: Ends, spec: Spec) -> tuple[int, int, int]:
@@ -228,24 +169,22 @@ def open_streams(ends: Ends, spec: Spec) -> tuple[int, int, int]:
 
 
 def _open_pipes(ends: Ends, merge: bool) -> tuple[int, int, int]:
-    stdin = ends.pipe(None, "stdin")
-    stdout = ends.pipe("stdout", None)
-    stderr = stdout if merge else ends.pipe("stderr", None)
+    stdin = ends.pipe(STDIN, ours_reads=False)
+    stdout = ends.pipe(STDOUT, ours_reads=True)
+    stderr = stdout if merge else ends.pipe(STDERR, ours_reads=True)
     return stdin, stdout, stderr
 
 
 def _open_terminal(ends: Ends, rows: int, columns: int) -> tuple[int, int, int]:
     master, slave = os.openpty()
-    ends.ours["stdout"] = master
+    ends.ours[STDOUT] = master
     ends.theirs.append(slave)
     os.set_blocking(master, False)
     resize(master, rows, columns)
     # One selectable for each descriptor: the one that is written to is a duplicate.
-    ends.ours["stdin"] = fcntl.fcntl(master, fcntl.F_DUPFD_CLOEXEC, 3)
-    for name in ("stdin relay", "stdout relay"):
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        ends.ours[name + " out"] = reading
-        ends.ours[name + " in"] = writing
+    ends.ours[STDIN] = fcntl.fcntl(master, fcntl.F_DUPFD_CLOEXEC, 3)
+    for out, into in (RELAYS[:2], RELAYS[2:]):
+        ends.ours[out], ends.ours[into] = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     return slave, slave, slave
 
 
@@ -304,14 +243,14 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
             os.close(source)
 
 
-def _fork(spec: Spec, streams: tuple[int, int, int], reporting: int) -> int:
-    """The child's pid; whether it comes as far as its program will be told on *reporting*."""
+def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:
+    """The child's pid; whether it comes as far as its program will be told on *gate*."""
     # A handler of ours must not run in the child: it would write into pipes that it shares with us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            _become(spec, streams, reporting)
+            _become(spec, streams, gate)
     except OSError as error:
         raise LaunchError("fork", error.errno or 0) from error
     finally:
@@ -319,7 +258,7 @@ def _fork(spec: Spec, streams: tuple[int, int, int], reporting: int) -> int:
     return pid
 
 
-def _become(spec: Spec, streams: tuple[int, int, int], reporting: int) -> NoReturn:
+def _become(spec: Spec, streams: tuple[int, int, int], gate: int) -> NoReturn:
     """In the child: take on all that *spec* asks for, and execute. Comes back to nobody."""
     stage = "session"
     number = 0
@@ -327,13 +266,14 @@ def _become(spec: Spec, streams: tuple[int, int, int], reporting: int) -> NoRetu
         os.setsid()
         os.umask(UMASK)
         stage = "terminal"
-        fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
+        if spec.pty:
+            fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
         stage = "descriptors"
-        *sources, reporting = _above_two((*streams, reporting))
+        *sources, gate = _above_two((*streams, gate))
         for target, source in enumerate(sources):
             os.dup2(source, target, inheritable=True)
-        os.closerange(3, reporting)
-        os.closerange(reporting + 1, LAST_DESCRIPTOR)
+        os.closerange(3, gate)
+        os.closerange(gate + 1, LAST_DESCRIPTOR)
         stage = "signals"
         for known in _RESETTABLE:
             signal.signal(known, signal.SIG_DFL)
@@ -342,15 +282,18 @@ def _become(spec: Spec, streams: tuple[int, int, int], reporting: int) -> NoRetu
         os.chdir(spec.cwd)
         stage = "exec"
         environment = _environment(spec)
+        if not os.read(gate, 1):
+            # Whoever wanted us is gone, and nobody would know of us.
+            os._exit(NOBODY)
         _first_executable(spec, lambda path: os.execve(path, spec.argv, environment))
     except OSError as error:
         number = error.errno or 0
     except BaseException:
         number = errno.EINVAL
     try:
-        os.write(reporting, _REPORT.pack(STAGES.index(stage), number))
+        os.write(gate, _REPORT.pack(STAGES.index(stage), number))
     finally:
-        os._exit(127)
+        os._exit(NOBODY)
 
 
 def _above_two(descriptors: tuple[int, ...]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netdaemon.keeper.launch import Launched
+from netdaemon.keeper.child import Launched
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.streams import Input, TerminalInput
 from netdaemon.watching import RETRY
@@ -25,7 +25,9 @@ class Feeding:
         self._retry: Any = None
         self.terminal = launched.stdin_relay[0] >= 0
         self._entry: Input | None
-        if self.terminal:
+        if launched.stdin < 0:
+            self._entry = None
+        elif self.terminal:
             self._entry = TerminalInput(launched.stdin, launched.stdin_relay, self)
         else:
             self._entry = Input(launched.stdin, self)

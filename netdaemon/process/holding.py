@@ -6,6 +6,10 @@ from typing import Any, Protocol
 
 from netdaemon.process.spool import Spool
 
+# Seconds for which readers that held are waited for when a new daemon has taken over: clients come back in a fraction
+# of it, and one that has died meanwhile costs the process no more.
+RETURN = 10.0
+
 
 class Holder(Protocol):
     """A reader of a spool with a right to hold.
@@ -13,11 +17,26 @@ class Holder(Protocol):
     :ivar allowance: seconds for which it may still hold the process back before it has caught up; None: for ever.
     """
 
-    offset: int
+    floor: int
     allowance: float | None
 
     def lapse(self) -> None:
         """The right is used up: the reader holds no more."""
+
+
+class Absent:
+    """Stands for readers that held when the daemon before this one was killed, until they are back.
+
+    What was sent to them may not have arrived: they may need all that is kept.
+    """
+
+    def __init__(self, floor: int, count: int, allowance: float) -> None:
+        self.floor = floor
+        self.count = count
+        self.allowance: float | None = allowance
+
+    def lapse(self) -> None:
+        """They do not come."""
 
 
 class Producer(Protocol):
@@ -41,6 +60,32 @@ class Holding:
         self._since: float | None = None
         self._blockers: list[Holder] = []
         self._timer: Any = None
+        self._absent: Absent | None = None
+        self._waiting: Any = None
+
+    def expect(self, count: int, allowance: float | None) -> None:
+        """So many readers held, with such a right at most, and will be back soon if at all."""
+        if count:
+            grace = RETURN if allowance is None else min(allowance, RETURN)
+            self._absent = Absent(self._spool.begin, count, grace)
+            self._spool.hold(self._absent)
+            self._waiting = self._clock.callLater(RETURN, self._all_here)
+
+    def returned(self) -> None:
+        """A reader that holds has come."""
+        if self._absent is not None:
+            self._absent.count -= 1
+            if self._absent.count <= 0:
+                self._all_here()
+
+    def _all_here(self) -> None:
+        """Nobody is waited for any more."""
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.cancel()
+        absent, self._absent, self._waiting = self._absent, None, None
+        if absent is not None:
+            self._spool.release(absent)
+            self.moved()
 
     def block(self, producer: Producer) -> None:
         """*producer* has stopped because there is no room."""
@@ -83,6 +128,7 @@ class Holding:
         for one in self._spool.holders:
             self._spool.release(one)
             one.lapse()  # type: ignore[attr-defined]  # every holder of ours is a Holder
+        self._all_here()
         self.moved()
 
     def moved(self) -> None:
@@ -101,5 +147,6 @@ class Holding:
     def close(self) -> None:
         """The process is forgotten."""
         self._producer = None
+        self._all_here()
         if self._since is not None:
             self._stop()

@@ -9,17 +9,20 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper import launch
-from netdaemon.keeper.launch import Begun, ExitStatus, Launched, LaunchError, Spec
+from netdaemon.keeper import child, launch
+from netdaemon.keeper.child import GATE, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.process import signals
 from netdaemon.watching import insisting
 
 
-class _Report:
-    """The pipe that tells how a start went, for the reactor to watch."""
+class Gate:
+    """The socket that tells how a start went, for the reactor to watch; it is closed when that is known.
 
-    def __init__(self, begun: Begun, done: Deferred[Launched], reactor: Any) -> None:
-        self._begun = begun
+    :param done: fires with *launched* when its program is being executed, or fails with LaunchError.
+    """
+
+    def __init__(self, launched: Launched, done: Deferred[Launched], reactor: Any) -> None:
+        self._launched = launched
         self._done = done
         self._reactor = reactor
 
@@ -28,49 +31,34 @@ class _Report:
         insisting(self._reactor, lambda: self._reactor.addReader(self), self.doRead)
 
     def fileno(self) -> int:
-        return self._begun.report
+        return self._launched.gate
 
     def logPrefix(self) -> str:
-        return f"start of {self._begun.launched.pid}"
+        return f"start of {self._launched.pid}"
 
     def doRead(self) -> None:
         self._reactor.removeReader(self)
+        error: LaunchError | None = None
         try:
-            launched = launch.finish(self._begun)
-        except LaunchError as error:
-            self._done.errback(error)
-            return
-        if launched is None:
+            known = launch.finish(self._launched.gate)
+        except LaunchError as told:
+            known, error = True, told
+        if not known:
             self.watch()
+            return
+        launch.close_gate(self._launched)
+        if error is None:
+            self._done.callback(self._launched)
         else:
-            self._done.callback(launched)
+            self._done.errback(error)
 
     def connectionLost(self, reason: Any) -> None:
-        """The reactor saw the end of the pipe and nothing to read: the program runs."""
+        """The reactor saw the end of it and nothing to read: the program runs."""
         self.doRead()
 
 
-@implementer(ILauncher)
-class LocalLauncher:
-    """Starts children as this process's own: they end with it, if only for want of somebody to read their output."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        launch.own_descriptors()
-
-    def launch(self, spec: Spec) -> Deferred[Launched]:
-        try:
-            begun = launch.begin(spec)
-            if begun.report < 0:
-                return succeed(begun.launched)
-        except LaunchError as error:
-            return fail(error)
-        done: Deferred[Launched] = Deferred()
-        _Report(begun, done, self._reactor).watch()
-        return done
-
-    def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
-        return succeed(launch.collect(launched))
+class Signals:
+    """What every launcher does alike: signals go by pidfd, which whoever has it may use."""
 
     def signal(self, launched: Launched, number: int, scope: str) -> None:
         signals.send(launched.pid, launched.pidfd, number, scope)
@@ -78,5 +66,47 @@ class LocalLauncher:
     def kill_trees(self, launched: Sequence[Launched]) -> None:
         signals.kill_trees([(one.pid, one.pidfd) for one in launched])
 
+
+@implementer(ILauncher)
+class LocalLauncher(Signals):
+    """Starts children as this process's own: they end with it, if only for want of somebody to read their output."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        launch.own_descriptors()
+
+    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+        try:
+            pid, roles = launch.begin(spec)
+        except LaunchError as error:
+            return fail(error)
+        launched = Launched.of_roles(id, pid, roles)
+        if GATE not in roles:
+            return succeed(launched)
+        done: Deferred[Launched] = Deferred()
+        done.addErrback(self._failed, launched)
+        Gate(launched, done, self._reactor).watch()
+        return done
+
+    def _failed(self, failure: Any, launched: Launched) -> Any:
+        launch.wait(launched.pid)
+        launched.close()
+        return failure
+
+    def share(self, id: str, role: str, descriptor: int) -> None:
+        """Nobody else could make use of it."""
+
+    def withdraw(self, launched: Launched, *roles: str) -> None:
+        """Nobody else has it."""
+
+    def forget(self, id: str) -> None:
+        """Nobody else knows of it."""
+
+    def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
+        try:
+            return succeed(child.collect(launched.pidfd))
+        except ChildProcessError:
+            return succeed(ExitStatus())
+
     def release(self, launched: Launched) -> None:
-        launch.release(launched)
+        child.release(launched.pidfd)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -26,15 +25,16 @@ from netdaemon.errors import (
     WrongGeneration,
 )
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper.launch import ExitStatus, Launched
+from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.process.child import Child
 from netdaemon.process.holding import Holding
+from netdaemon.process.saved import Identity, Point, Saved
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
 from netdaemon.process.waits import Waits
 from netdaemon.wire.answers import Status
-from netdaemon.wire.records import Channel, ProcessRecord, Pty, Scope, State, Until
+from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
 
 _log = Logger()
 
@@ -61,41 +61,12 @@ class Observer(Protocol):
         """Look again."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """Something that happened at an offset: a status, or the end of a channel."""
-
-    offset: int
-    status: Status | None = None
-    closed: int | None = None
-    time: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a process is called and what it runs; fixed when it is created.
-
-    :param key: the key of the START that it comes from, and *digest*, by which the same START is known again.
-    """
-
-    id: str
-    argv: tuple[str, ...]
-    name: str | None = None
-    labels: tuple[str, ...] = ()
-    cwd: str = "/"
-    pty: Pty | None = None
-    merge: bool = False
-    owner: str = ""
-    key: str | None = None
-    digest: str = ""
-    created: int = field(default_factory=lambda: time.time_ns() // 1000)
-
-
 class Process:
     """One process, from its START until it is removed.
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
+    :ivar passing: it is to be removed when it has exited and nobody is attached.
     """
 
     generation = 1
@@ -109,6 +80,7 @@ class Process:
         self.holding = Holding(spool, reactor)
         self.ended = False
         self.removed = False
+        self.passing = False
         self.started: int | None = None
         self.exited: int | None = None
         self.status: ExitStatus | None = None
@@ -123,6 +95,21 @@ class Process:
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
         self._launched: Launched | None = None
+
+    @classmethod
+    def adopted(cls, saved: Saved, spool: Spool, stdin: Stdin, reactor: Any) -> Process:
+        """A process of a daemon that is dead, as that saved it. If it has a child, or had one, `resume` comes next."""
+        process = cls(saved.identity, spool, stdin, reactor)
+        process.state = saved.state
+        process.started, process.exited, process.status = saved.started, saved.exited, saved.status
+        process.points = list(saved.points)
+        process.passing = saved.passing
+        process._closed = {point.closed for point in saved.points if point.closed is not None}
+        stdin.closed = saved.stdin_closed
+        stdin.end = max(stdin.end, saved.stdin_end)
+        stdin.taken = max(stdin.taken, saved.stdin_end)
+        process.holding.expect(*spool.held())
+        return process
 
     @property
     def id(self) -> str:
@@ -142,9 +129,48 @@ class Process:
         self.started = time.time_ns() // 1000
         self._pid = launched.pid
         self._launched = launched
+        self.save()
         self._transport = ProcessTransport(self._reactor, launcher, launched, self.spool, self.stdin, Child(self))
         self._transport.begin()
         self._waits.answer(Until.RUNNING, self.record)
+
+    def resume(self, launcher: ILauncher, launched: Launched) -> None:
+        """Go on where the daemon before this one stopped: with a child that runs, or with what one has left."""
+        self._pid = launched.pid if self.status is None else None
+        self._launched = launched
+        streams = {Channel.STDIN: launched.stdin, Channel.STDOUT: launched.stdout}
+        if not self.identity.merge:
+            streams[Channel.STDERR] = launched.stderr
+        for channel, descriptor in streams.items():
+            if descriptor < 0 and channel not in self._closed:
+                # Its end was seen, and the daemon killed before it had said so.
+                self.channel_closed(channel)
+        self._transport = ProcessTransport(
+            self._reactor, launcher, launched, self.spool, self.stdin, Child(self), self.status
+        )
+        self._transport.begin()
+
+    def save(self) -> None:
+        """For the next daemon, if this one is killed."""
+        saved = Saved(
+            identity=self.identity,
+            state=self.state,
+            started=self.started,
+            exited=self.exited,
+            status=self.status,
+            points=tuple(self.points),
+            stdin_closed=self.stdin.closed,
+            stdin_end=self.stdin.taken if self.stdin.closed and not self.stdin.waiting else 0,
+            passing=self.passing,
+        )
+        try:
+            self.spool.saved.write(saved.encode())
+        except OSError as error:
+            _log.error(
+                "what has become of process {id} cannot be saved ({error}); it would be lost with this daemon",
+                id=self.id,
+                error=error.strerror,
+            )
 
     def output_arrived(self) -> None:
         """There is more in the spool."""
@@ -152,6 +178,7 @@ class Process:
 
     def _wake_late(self) -> None:
         self._waking = None
+        self.save()
         self._wake()
 
     def _wake(self) -> None:
@@ -184,6 +211,7 @@ class Process:
         self.status = status
         self.exited = time.time_ns() // 1000
         self._pid = None
+        # Before anybody is told, and before the kernel forgets it.
         self._happened(Point(self.spool.end, status=self._status_event()))
         self._waits.answer(Until.EXITED, self.record)
         self.on_exited(self)
@@ -223,6 +251,7 @@ class Process:
 
     def _happened(self, point: Point) -> None:
         self.points.append(point)
+        self.save()
         self._wake()
 
     # --- who looks ---------------------------------------------------------------------------------------------------
@@ -370,6 +399,7 @@ class Process:
             self.write(END_OF_TRANSMISSION, at)
         else:
             self._transport.closeStdin()
+            self.save()
 
     def close_output(self, channel: int) -> None:
         """Close our end of an output: a child that writes to it is told by SIGPIPE.

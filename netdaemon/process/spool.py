@@ -1,8 +1,9 @@
 """The output of one process: a ring in a file, filled by splice, read at 64-bit offsets; knows no processes.
 
-The file holds a header, a ring of marks and a ring of bytes. The kernel moves the bytes and the file's position in
-one system call, so that the position always tells how much is there, whenever this program is killed. A mark says
-from which offset on the bytes are of which channel and were read at what time; it is written before them.
+The file holds a header, what is saved of the process, a ring of marks and a ring of bytes. The kernel moves the bytes
+and the file's position in one system call, so that the position always tells how much is there, whenever this program
+is killed. A mark says from which offset on the bytes are of which channel and were read at what time; it is written
+before them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -17,8 +19,9 @@ from struct import Struct
 from typing import Protocol
 
 from netdaemon.process.holes import PAGE, punch
+from netdaemon.process.slots import Slots
 
-MAGIC = b"NDSPOOL1"
+MAGIC = b"NDSPOOL2"
 
 # magic, size of the byte ring, number of marks, the offset that the start of the byte ring stands for, and the offset
 # below which nothing is kept, though the ring had room for it.
@@ -26,6 +29,14 @@ _HEADER = Struct("<8sQQQQ")
 _OFFSET = Struct("<Q")
 _BASE_AT = 24
 _FLOOR_AT = 32
+
+# How many readers hold, and for how many milliseconds one of them may at most; -1: for ever.
+_HELD = Struct("<Qq")
+_HELD_AT = 40
+
+# What is saved: see `netdaemon.process.slots`.
+_LIVE_AT = 56
+_SAVED_AT = 72
 
 # While the ring begins anew its base is odd: the bytes are all there, the position is not what it seems.
 _TURNING = 1
@@ -48,9 +59,14 @@ MARK_INTERVAL = 10_000
 
 
 class Reader(Protocol):
-    """Whoever reads at an offset and may hold the process back."""
+    """Whoever reads and may hold the process back.
 
-    offset: int
+    :ivar floor: the offset from which on it needs what is kept.
+    :ivar allowance: seconds for which it may still hold; None: for ever.
+    """
+
+    floor: int
+    allowance: float | None
 
 
 class Segment:
@@ -68,8 +84,10 @@ class Segment:
 class Spool:
     """The output of one process.
 
-    :param descriptor: an empty file, not opened for appending; it is owned from here on.
+    :param descriptor: an empty file, not opened for appending; it is owned from here on. Whoever shares its
+        description, position and all, can go on with it when this program is killed: see `adopt`.
     :param keep: how many bytes are kept; rounded up to whole pages.
+    :ivar saved: octets that go with it.
     :ivar begin: the offset of the oldest byte that is kept.
     :ivar end: the offset after the newest.
     :ivar given_up: how many kept bytes have made room for newer ones because the disk was full.
@@ -78,8 +96,16 @@ class Spool:
     """
 
     def __init__(self, descriptor: int, keep: int) -> None:
-        self.size = -(-keep // PAGE) * PAGE
-        self.capacity = max(MARKS_MIN, self.size // BYTES_A_MARK)
+        size = -(-keep // PAGE) * PAGE
+        self._lay_out(descriptor, size, max(MARKS_MIN, size // BYTES_A_MARK))
+        os.ftruncate(descriptor, self._start + self.size)
+        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0, 0), 0)
+        os.lseek(descriptor, self._start, os.SEEK_SET)
+
+    def _lay_out(self, descriptor: int, size: int, capacity: int) -> None:
+        self.size = size
+        self.capacity = capacity
+        self.saved = Slots(descriptor, _LIVE_AT, _SAVED_AT)
         self._start = PAGE + -(-self.capacity * MARK.size // PAGE) * PAGE
         self.begin = 0
         self.end = 0
@@ -96,26 +122,71 @@ class Spool:
         # Where the ring began anew last.
         self._turned = 0
         self._holders: list[Reader] = []
-        os.ftruncate(descriptor, self._start + self.size)
-        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0, 0), 0)
-        os.lseek(descriptor, self._start, os.SEEK_SET)
+        self._leaving = False
+
+    @property
+    def descriptor(self) -> int:
+        """The file, for whoever is to share it."""
+        return self._descriptor
+
+    @classmethod
+    def adopt(cls, descriptor: int) -> Spool:
+        """Go on with the spool of a program that is dead; *descriptor* shares its description, and is owned from here.
+
+        :raises ValueError: it is no spool of ours.
+        """
+        header = os.pread(descriptor, _HEADER.size, 0)
+        if len(header) < _HEADER.size or header[: len(MAGIC)] != MAGIC:
+            raise ValueError("it does not begin as a spool of this version does")
+        _, size, capacity, base, floor = _HEADER.unpack(header)
+        spool = cls.__new__(cls)
+        spool._lay_out(descriptor, size, capacity)
+        if base & _TURNING:
+            # It was beginning anew; the bytes are all there.
+            spool.end = base - _TURNING + size
+            spool._turn()
+        else:
+            spool.end = base + os.lseek(descriptor, 0, os.SEEK_CUR) - spool._start
+            spool._turned = base
+        spool._load_marks()
+        spool._forget(min(spool.end, max(floor, spool.end - size)))
+        return spool
 
     # --- who may hold the process back -------------------------------------------------------------------------------
 
     def hold(self, reader: Reader) -> None:
         """Nothing that *reader* has not read is overwritten, until `release`."""
         self._holders.append(reader)
+        self._note_holders()
 
     def release(self, reader: Reader) -> None:
         """*reader* does not hold any more; it may not be holding."""
         if reader in self._holders:
             self._holders.remove(reader)
+            self._note_holders()
+
+    def _note_holders(self) -> None:
+        """For whoever goes on with this when we are killed: the readers will be back."""
+        if self._descriptor < 0 or self._leaving:
+            return
+        longest = [-1 if one.allowance is None else int(one.allowance * 1000) for one in self._holders]
+        most = -1 if -1 in longest else max(longest, default=0)
+        os.pwrite(self._descriptor, _HELD.pack(len(self._holders), most), _HELD_AT)
+
+    def leave(self) -> None:
+        """This program ends, and another goes on: whoever holds now is going to be back there."""
+        self._leaving = True
+
+    def held(self) -> tuple[int, float | None]:
+        """How many readers hold or held, and for how many seconds one of them might at most; None: for ever."""
+        count, most = _HELD.unpack(os.pread(self._descriptor, _HELD.size, _HELD_AT))
+        return count, None if most < 0 else most / 1000
 
     def room(self) -> int:
         """How many bytes may be appended now; 0 while a holder would lose some."""
         if not self._holders:
             return self.size
-        floor = min(reader.offset for reader in self._holders)
+        floor = min(reader.floor for reader in self._holders)
         if len(self._offsets) >= self.capacity and floor < self._offsets[1]:
             return 0
         return max(0, self.size - (self.end - floor))
@@ -129,7 +200,7 @@ class Spool:
         """The holders because of which there is no room."""
         full = len(self._offsets) >= self.capacity
         for reader in self._holders:
-            if self.end - reader.offset >= self.size or (full and reader.offset < self._offsets[1]):
+            if self.end - reader.floor >= self.size or (full and reader.floor < self._offsets[1]):
                 yield reader
 
     # --- appending ---------------------------------------------------------------------------------------------------
@@ -195,7 +266,7 @@ class Spool:
 
     def _give_up(self) -> bool:
         """Free some of the oldest pages; False if nothing is kept, or a holder needs it."""
-        floor = min((reader.offset for reader in self._holders), default=self.end)
+        floor = min((reader.floor for reader in self._holders), default=self.end)
         first = self.begin // PAGE * PAGE
         target = min(floor, first + GIVEN_UP)
         if target <= self.begin:
@@ -228,10 +299,11 @@ class Spool:
             self._turn()
         dropped = len(self._held or os.read(pipe, min(count, self.size - place, GIVEN_UP)))
         self._held = b""
+        # Before they count: what nobody has written must not be read.
+        self._lose(self.end + dropped)
         os.lseek(self._descriptor, dropped, os.SEEK_CUR)
         self._advance(dropped)
         self.given_up += dropped
-        self._lose(self.end)
         return dropped
 
     def _turn(self) -> None:
@@ -270,6 +342,29 @@ class Spool:
 
     def _write_mark(self, number: int, offset: int, note: int) -> None:
         os.pwrite(self._descriptor, MARK.pack(offset, note), PAGE + number % self.capacity * MARK.size)
+
+    def _load_marks(self) -> None:
+        """Read all marks back. They are in the order of their offsets, but for where the ring of marks begins."""
+        if os.pread(self._descriptor, MARK.size, PAGE + (self.capacity - 1) * MARK.size) == bytes(MARK.size):
+            # It has never been full.
+            least, most = 0, self.capacity
+            while least < most:
+                middle = (least + most) // 2
+                if os.pread(self._descriptor, MARK.size, PAGE + middle * MARK.size) == bytes(MARK.size):
+                    most = middle
+                else:
+                    least = middle + 1
+            count = least
+        else:
+            count = self.capacity
+        marks = array("Q", os.pread(self._descriptor, count * MARK.size, PAGE))
+        if sys.byteorder == "big":
+            marks.byteswap()
+        offsets, notes = marks[::2], marks[1::2]
+        newest = max(range(count), key=offsets.__getitem__, default=-1)
+        self._marks = newest + 1
+        self._offsets = offsets[newest + 1 :] + offsets[: newest + 1]
+        self._notes = notes[newest + 1 :] + notes[: newest + 1]
 
     def _forget(self, begin: int) -> None:
         """Raise the begin, and drop the marks that only what is before it needed."""

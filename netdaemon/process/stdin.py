@@ -43,6 +43,12 @@ class Stdin:
         self._punched = 0
         self._degraded = False
 
+    def adopt(self, descriptor: int) -> None:
+        """Go on with the file of a program that is dead; *descriptor* shares its description, and is owned here."""
+        self._descriptor = descriptor
+        self.end = os.fstat(descriptor).st_size
+        self.taken = os.lseek(descriptor, 0, os.SEEK_CUR)
+
     @property
     def waiting(self) -> int:
         """How many accepted bytes the child has not been given."""

@@ -157,7 +157,8 @@ class TerminalOutput(Output):
     def __init__(self, descriptor: int, relay: tuple[int, int], owner: OutputOwner) -> None:
         super().__init__(descriptor, STDOUT, owner)
         self._relay = relay
-        self._residue = 0
+        # Something, if whoever had it before was killed.
+        self._residue = _pending(relay[0])
 
     def count_owed(self) -> None:
         self.owed = UNCOUNTED
@@ -240,7 +241,7 @@ class TerminalInput(Input):
     def __init__(self, descriptor: int, relay: tuple[int, int], owner: InputOwner) -> None:
         super().__init__(descriptor, owner)
         self._relay = relay
-        self._residue = 0
+        self._residue = _pending(relay[0])
 
     def push(self, stdin: Stdin) -> None:
         while self._residue or stdin.waiting:

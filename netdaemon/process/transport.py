@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.interfaces import ILauncher, IOutputProtocol
-from netdaemon.keeper.launch import ExitStatus, Launched, resize
+from netdaemon.keeper import child
+from netdaemon.keeper.child import ExitStatus, Launched
+from netdaemon.keeper.launch import resize
 from netdaemon.process.feeding import Feeding
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
@@ -43,6 +45,13 @@ TRACED = 0.05
 # Seconds until it is told again that output makes room for newer output on a full disk.
 TELL_AGAIN = 60.0
 
+# What of a child's descriptors is closed with a channel.
+ROLES = {
+    STDIN: (child.STDIN, *child.RELAYS[:2], child.INPUT),
+    STDOUT: (child.STDOUT, *child.RELAYS[2:]),
+    STDERR: (child.STDERR,),
+}
+
 _log = Logger()
 
 
@@ -52,6 +61,7 @@ class ProcessTransport:
 
     :param spool: where its output goes.
     :param stdin: what is fed to it; append to it and call `feed`.
+    :param status: how it has ended, if that was told before; then only its streams are left, or some of them.
     """
 
     def __init__(
@@ -62,17 +72,18 @@ class ProcessTransport:
         spool: Spool,
         stdin: Stdin,
         protocol: IProcessProtocol,
+        status: ExitStatus | None = None,
     ) -> None:
         self.reactor = reactor
-        self.pid: int | None = launched.pid
-        self.status: ExitStatus | None = None
+        self.pid: int | None = launched.pid if status is None else None
+        self.status: ExitStatus | None = status
         self._launcher = launcher
         self._launched = launched
         self._spool = spool
         self._protocol = protocol
         self._watcher: Any = protocol if IOutputProtocol.providedBy(protocol) else None
         self.reading = False
-        self._settled = False
+        self._settled = status is not None
         # What is to be done at the next turn, and again because the status was not there.
         self._catching_up: Any = None
         self._asking: Any = None
@@ -90,16 +101,23 @@ class ProcessTransport:
         if self.terminal:
             self._outputs[STDOUT] = TerminalOutput(launched.stdout, launched.stdout_relay, self)
         else:
-            self._outputs[STDOUT] = Output(launched.stdout, STDOUT, self)
-            if launched.stderr >= 0:
-                self._outputs[STDERR] = Output(launched.stderr, STDERR, self)
+            for channel, descriptor in ((STDOUT, launched.stdout), (STDERR, launched.stderr)):
+                if descriptor >= 0:
+                    self._outputs[channel] = Output(descriptor, channel, self)
 
     def begin(self) -> None:
         """Tell the protocol, and start to watch."""
         self._tell(lambda: self._protocol.makeConnection(self))
-        self._exit.watch()
+        if self._settled:
+            # It may have been told, and the kernel not.
+            self._let_go()
+        else:
+            self._exit.watch()
         self.resumeProducing()
         self._feeding.begin()
+        if self._settled:
+            self._feeding.lost()
+            self._maybe_ended()
 
     def _tell(self, call: Callable[[], object]) -> None:
         """Call into somebody else's code: what it raises is logged and stops nothing."""
@@ -218,6 +236,7 @@ class ProcessTransport:
         if self._outputs.pop(output.channel, None) is None:
             return
         output.close()
+        self._launcher.withdraw(self._launched, *ROLES[output.channel])
         self._tell(lambda: self._protocol.childConnectionLost(output.channel))
         self._maybe_ended()
 
@@ -280,11 +299,14 @@ class ProcessTransport:
         self._tell(lambda: self._protocol.processExited(self._reason()))
         # After it, as Twisted has it: an EOF of stdin that is told before the exit means that the child closed it.
         self._feeding.lost()
-        self._launcher.release(self._launched)
+        self._let_go()
+        self._maybe_ended()
+
+    def _let_go(self) -> None:
         # Whoever was told may have had it removed meanwhile.
         if self._exit.descriptor >= 0:
+            self._launcher.release(self._launched)
             self._exit.close()
-        self._maybe_ended()
 
     def _maybe_ended(self) -> None:
         if not self._settled or self._outputs or self._ended:
@@ -321,6 +343,7 @@ class ProcessTransport:
         self._feeding.feed()
 
     def _stdin_closed(self) -> None:
+        self._launcher.withdraw(self._launched, *ROLES[STDIN])
         self._tell(lambda: self._protocol.childConnectionLost(STDIN))
 
     # --- IProcessTransport -------------------------------------------------------------------------------------------

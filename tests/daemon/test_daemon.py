@@ -16,15 +16,15 @@ from netdaemon.errors import (
     NotAttached,
     NotRunning,
     ShuttingDown,
-    StdinClosed,
     SpecDiffers,
+    StdinClosed,
     StdinFull,
     StdinHole,
     TooLarge,
     UnknownChannel,
     WrongGeneration,
 )
-from netdaemon.keeper.launch import LaunchError
+from netdaemon.keeper.child import LaunchError
 from netdaemon.wire.answers import (
     Attached,
     DaemonInfo,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.errors import InternalError, LaunchFailed, LocalProtocolError, Refusal
-from netdaemon.keeper.launch import LaunchError
+from netdaemon.keeper.child import LaunchError
 from netdaemon.wire.answers import Attached, DaemonInfo, Event, Message
 from netdaemon.wire.commands import (
     REQUESTS,

@@ -8,16 +8,8 @@ import sys
 
 import pytest
 
-from netdaemon.keeper.launch import (
-    Launched,
-    LaunchError,
-    Spec,
-    begin,
-    collect,
-    finish,
-    own_descriptors,
-    release,
-)
+from netdaemon.keeper.child import Launched, LaunchError, Spec
+from netdaemon.keeper.launch import begin, collect, finish, own_descriptors, release
 
 PATH = b"PATH=/usr/local/bin:/usr/bin:/bin"
 LIMIT = 20

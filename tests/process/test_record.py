@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from netdaemon.keeper.launch import ExitStatus, LaunchError
+from netdaemon.keeper.child import ExitStatus, LaunchError
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.process.record import TRANSITIONS, Identity, Process
 from netdaemon.process.spool import Spool
@@ -48,7 +48,7 @@ class Running:
     """A real child under a reactor that is turned by hand."""
 
     def __init__(self, *argv: str, pty: Pty | None = None, keep: int = KEEP) -> None:
-        from netdaemon.keeper.launch import Spec
+        from netdaemon.keeper.child import Spec
 
         self.reactor = MemoryReactor()
         self.process = make(self.reactor, *argv, pty=pty, keep=keep)

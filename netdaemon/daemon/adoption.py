@@ -1,0 +1,103 @@
+"""Takes over the processes of a daemon that is dead, from their keeper: each goes on where it was; knows no clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from netdaemon.daemon.table import ProcessTable
+from netdaemon.interfaces import IKeeper
+from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDERR, STDIN, STDOUT, Launched
+from netdaemon.keeper.messages import close_all
+from netdaemon.process.record import Process
+from netdaemon.process.saved import Saved
+from netdaemon.process.spool import Spool
+from netdaemon.wire.records import State
+
+Entry = tuple[str, int, dict[str, int]]
+
+# What is understood of what a keeper has.
+ROLES = frozenset({PIDFD, GATE, SPOOL, INPUT, STDIN, STDOUT, STDERR, *RELAYS})
+
+_log = Logger()
+
+
+def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reactor: Any) -> set[str]:
+    """Have *table* go on with *entries*, whose descriptors are owned from here on; the ids of all of them.
+
+    One that cannot be understood is left with the keeper, for a daemon that can: its child goes on.
+    """
+    ids: set[str] = set()
+    found: list[tuple[Saved, Spool, Entry]] = []
+    for entry in entries:
+        ids.add(entry[0])
+        read = _read(entry)
+        if read is not None:
+            found.append((*read, entry))
+    found.sort(key=lambda one: one[0].identity.created)
+    for saved, spool, entry in found:
+        _go_on(saved, spool, entry, table, keeper, reactor)
+    if ids:
+        _log.info("{count} processes taken over from the keeper", count=len(found))
+    return ids
+
+
+def _read(entry: Entry) -> tuple[Saved, Spool] | None:
+    id, _, roles = entry
+    try:
+        # A duplicate: whatever is wrong with it, all that the entry has is closed below.
+        spool = Spool.adopt(os.dup(roles[SPOOL]))
+    except (KeyError, ValueError, OSError) as error:
+        _leave(entry, error)
+        return None
+    try:
+        saved = Saved.decode(spool.saved.read())
+        if saved.identity.id != id:
+            raise ValueError(f"it is of process {saved.identity.id}")
+    except (ValueError, OSError) as error:
+        spool.close()
+        _leave(entry, error)
+        return None
+    os.close(roles.pop(SPOOL))
+    return saved, spool
+
+
+def _leave(entry: Entry, error: Exception) -> None:
+    id, pid, roles = entry
+    _log.error(
+        "process {id} (pid {pid}) is not taken over: what was saved of it cannot be understood ({error}); it goes on, "
+        "and its keeper keeps it for a daemon that can",
+        id=id,
+        pid=pid,
+        error=error,
+    )
+    close_all(roles.values())
+
+
+def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper: IKeeper, reactor: Any) -> None:
+    id, pid, roles = entry
+    close_all(roles.pop(role) for role in list(roles) if role not in ROLES)
+    stdin = table.stdin_of(id)
+    if INPUT in roles:
+        stdin.adopt(roles.pop(INPUT))
+    process = Process.adopted(saved, spool, stdin, reactor)
+    launched = Launched.of_roles(id, pid, roles)
+    if saved.state is State.STARTING:
+        launching: Deferred[Any] = Deferred()
+        table.adopt(process, launching)
+        if GATE in roles:
+            keeper.resume(launched).chainDeferred(launching)
+        else:
+            # It was known that it runs, and not yet said.
+            launching.callback(launched)
+        return
+    table.adopt(process)
+    if GATE in roles:
+        os.close(launched.gate)
+        launched.gate = -1
+        keeper.withdraw(launched, GATE)
+    process.resume(keeper, launched)

@@ -1,0 +1,406 @@
+"""The keeper's loop: it answers one daemon at a time, hands everything to the next once that is dead, starts it again.
+
+It decides nothing about processes. What it does by itself: it never gives a descriptor to a daemon while another one
+lives that has it; it starts a daemon again that was killed, where nobody else does; it ends when it has neither a
+process nor a daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+
+from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
+from netdaemon.keeper.client import Command, Daemon
+from netdaemon.keeper.ledger import Ledger
+from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.keeper.restart import Restarts, say
+from netdaemon.keeper.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Raised whenever anything in this folder changes: a daemon that finds a lower one here has it execute the newer.
+REVISION = 1
+
+# Entries on their way to a daemon: an ordinary user may have as many descriptors in flight as it may have open.
+BATCH = 16
+
+# Seconds without a process and without a daemon after which there is nothing to wait for.
+LINGER = 30.0
+
+# Seconds from SIGTERM to SIGKILL for children when we are to end and there is no daemon to see to it; and until it is
+# looked again whether they have.
+GRACE, LOOK_AGAIN = 10.0, 0.1
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+class Keeper:
+    """One keeper.
+
+    :param always: how the daemon is started that is to run whatever happens, as in process 1 of a container; None:
+        whoever started the first daemon started us, and another is started only where one is killed.
+    """
+
+    def __init__(self, path: str, listener: socket.socket, always: Command | None = None) -> None:
+        self.path = path
+        self.ledger = Ledger()
+        self.restarts = Restarts(path, always)
+        self.always = always
+        self.listener: socket.socket | None = listener
+        # Which daemon's processes these are: what the first said, told to all that follow.
+        self.instance = b""
+        self.daemon: Daemon | None = None
+        self.next: Daemon | None = None
+        self.strangers: list[Daemon] = []
+        # We are to end: asked by a signal; and by a daemon that has ended everything.
+        self.stopping = False
+        self.ended = False
+        self._kill_at: float | None = None
+        self._idle_since: float | None = None
+        self._wake = -1
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Keep; the exit code when there is nothing to keep any more."""
+        self._listen_to_signals()
+        while (code := self._over()) is None:
+            watched = self._watched()
+            poll = select.poll()
+            for number, (events, _) in watched.items():
+                poll.register(number, events)
+            ready = dict(poll.poll(self._patience()))
+            # In the order of `_watched`: what a daemon has said is heard before its death is.
+            for number, (_, handler) in watched.items():
+                if number in ready:
+                    handler()
+            now = time.monotonic()
+            if self.restarts.at is not None and now >= self.restarts.at:
+                self.restarts.start()
+            if self._kill_at is not None and now >= self._kill_at:
+                self._kill_at = None
+                self.ledger.kill(signal.SIGKILL)
+        self._unlink()
+        return code
+
+    def _watched(self) -> dict[int, tuple[int, Callable[[], None]]]:
+        """What to poll for what, and what to do then."""
+        watched: dict[int, tuple[int, Callable[[], None]]] = {}
+        daemons = [one for one in (self.daemon, self.next, *self.strangers) if one is not None]
+        for one in daemons:
+            if one.channel is not None:
+                events = select.POLLIN | (select.POLLOUT if one.channel.waits else 0)
+                watched[one.channel.fileno()] = events, lambda one=one: self._talk(one)  # type: ignore[misc]
+        for one in daemons:
+            watched[one.pidfd] = select.POLLIN, lambda one=one: self._died(one)  # type: ignore[misc]
+        for pidfd in self.ledger.dying:
+            watched[pidfd] = select.POLLIN, lambda pidfd=pidfd: self.ledger.bury(pidfd)  # type: ignore[misc]
+        if self.listener is not None:
+            watched[self.listener.fileno()] = select.POLLIN, self._accept
+        watched[self._wake] = select.POLLIN, self._woken
+        return watched
+
+    def _patience(self) -> int | None:
+        """Milliseconds until something is to be done though nothing has happened."""
+        now = time.monotonic()
+        due = [one for one in (self.restarts.at, self._kill_at) if one is not None]
+        if self._idle_since is not None:
+            due.append(self._idle_since + LINGER)
+        if self.stopping and self.daemon is None:
+            due.append(now + LOOK_AGAIN)
+        return None if not due else max(0, int((min(due) - now) * 1000) + 1)
+
+    def _over(self) -> int | None:
+        """The exit code, if there is nothing left to do."""
+        self_ended = self.ended or (self.stopping and not self.ledger.alive)
+        if any(one is not None and one.alive for one in (self.daemon, self.next, *self.strangers)):
+            self._idle_since = None
+            return None
+        if self_ended:
+            return 0
+        if len(self.ledger) or self.restarts.at is not None or self.restarts.pid:
+            self._idle_since = None
+            return None
+        if self.always is not None:
+            # It could not be started, and has said why itself.
+            return 1
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+        return 0 if now >= self._idle_since + LINGER else None
+
+    # --- daemons -----------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        assert self.listener is not None
+        try:
+            sock, _ = self.listener.accept()
+        except OSError:
+            return
+        try:
+            self.strangers.append(Daemon.of_connection(sock))
+        except OSError as error:
+            say(f"a connection was refused: {error}")
+            sock.close()
+
+    def _talk(self, one: Daemon) -> None:
+        """Hear all that a daemon has said."""
+        while one.channel is not None:
+            try:
+                one.channel.flush()
+                received = one.channel.receive()
+                if received is None:
+                    return
+                self._heard(one, *received)
+            except Torn as error:
+                say(f"daemon {one.pid}: {error}")
+            except (EOFError, OSError):
+                # That says nothing of the process: what it has it has, until it is dead.
+                one.hang_up()
+
+    def _heard(self, one: Daemon, fields: list[bytes], descriptors: list[int]) -> None:
+        word = fields[0].decode("ascii", "replace") if fields else ""
+        if word == "hello" and len(fields) == 4 and not descriptors:
+            self._introduced(one, fields)
+            return
+        if one is not self.daemon or word not in WORDS:
+            close_all(descriptors)
+            raise Torn(f"{word!r} is no word of ours, or out of turn")
+        try:
+            WORDS[word](self, one, [os.fsdecode(field) for field in fields[1:]], descriptors)
+        except (ValueError, IndexError) as error:
+            raise Torn(f"{word}: {error!r}") from error
+
+    def _introduced(self, one: Daemon, fields: list[bytes]) -> None:
+        """hello RESTART INSTANCE COMMAND: a daemon that wants to be handed everything."""
+        one.restart, one.command = fields[1] == b"1", Command.unpack(fields[3])
+        self.instance = self.instance or fields[2]
+        if one in self.strangers:
+            self.strangers.remove(one)
+        if self.next is not None and self.next is not one:
+            self.next.close()
+        self.next = one
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        """Hand everything to the next daemon, if there is one and the last one can touch nothing any more."""
+        one, last = self.next, self.daemon
+        if one is None or one.channel is None or (last is not None and last.alive and last.pid != one.pid):
+            return
+        if last is not None and last is not one:
+            last.close()
+        self.daemon, self.next, self.restarts.at = one, None, None
+        one.since, one.left = time.monotonic(), list(self.ledger)
+        numbers = (REVISION, os.getpid(), self.restarts.count, len(one.left))
+        one.channel.send(b"welcome", self.instance, *(b"%d" % number for number in numbers))
+        self._hand_over(one)
+
+    def _hand_over(self, one: Daemon) -> None:
+        assert one.channel is not None
+        assert one.left is not None
+        batch, one.left = one.left[:BATCH], one.left[BATCH:]
+        for id in batch:
+            if id in self.ledger.entries:
+                fields, descriptors = self.ledger.described(id)
+                one.channel.send(b"entry", *fields, descriptors=descriptors)
+        one.channel.send(b"more" if one.left else b"all")
+
+    def _died(self, one: Daemon) -> None:
+        # All that it said last: some of it may be what a process has no other record of.
+        self._talk(one)
+        if one in self.strangers:
+            self.strangers.remove(one)
+        if one is self.next:
+            self.next = None
+        if one is self.daemon:
+            self.daemon = None
+            self._daemon_died(one)
+        one.close()
+
+    def _daemon_died(self, one: Daemon) -> None:
+        if self.next is not None:
+            self._next_turn()
+        elif self.stopping and not self.ended:
+            self._stop_alone()
+        elif self.ended or (one.farewell and not len(self.ledger) and self.always is None):
+            self.ended = True
+            self._unlink()
+        elif self.always is not None or (one.restart and not one.farewell):
+            self.restarts.command = self.always or one.command
+            self.restarts.died(one.since, f"the daemon {one.pid} is gone and {self.ledger.alive} processes go on")
+
+    # --- what a daemon asks for --------------------------------------------------------------------------------------
+
+    def _tell(self, one: Daemon, *fields: bytes) -> None:
+        if one.channel is not None:
+            one.channel.send(*fields)
+
+    def launch(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
+        id, path, cwd, pty, merge, count, *rest = words
+        octets = [os.fsencode(word) for word in rest]
+        rows, _, columns = pty.partition("x")
+        spec = Spec(
+            path=os.fsencode(path),
+            argv=tuple(octets[: int(count)]),
+            env=tuple(octets[int(count) :]),
+            cwd=os.fsencode(cwd),
+            pty=(int(rows), int(columns)) if pty else None,
+            merge=merge == "1",
+        )
+        (spool,) = descriptors
+        try:
+            self.ledger.launch(id, spec, spool)
+        except LaunchError as error:
+            self._tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
+            return
+        fields, ours = self.ledger.described(id)
+        if one.channel is not None:
+            one.channel.send(b"launched", *fields, descriptors=ours)
+
+    def share(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """share ID ROLE  with a descriptor: keep it, too."""
+        id, role = words
+        (descriptor,) = descriptors
+        self.ledger.share(id, role, descriptor)
+
+    def withdraw(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """withdraw ID ROLE: close ours, too."""
+        id, role = words
+        self.ledger.withdraw(id, role)
+
+    def collect(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """collect ID: status with how it ended; "later", or "unknown" of who is no child of ours."""
+        try:
+            told = _told(self.ledger.collect(words[0]))
+        except ChildProcessError:
+            told = (b"unknown",)
+        self._tell(one, b"status", words[0].encode(), *told)
+
+    def release(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """release ID: its exit is recorded."""
+        self.ledger.release(words[0])
+
+    def forget(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """forget ID: keep nothing of it."""
+        self.ledger.forget(words[0])
+
+    def adopt(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """adopt ID PID ROLE...  with the descriptors: from a daemon whose keeper has died."""
+        self.ledger.enter([word.encode() for word in words], descriptors)
+
+    def sync(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """sync: all that was said before has been done; synced."""
+        self._tell(one, b"synced")
+
+    def taken(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """taken: the batch has arrived; after the last, everything has."""
+        if one.left:
+            self._hand_over(one)
+            return
+        one.left = None
+        if self.stopping:
+            self._tell(one, b"stop")
+
+    def farewell(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """farewell: the daemon ends, and means to."""
+        one.farewell = True
+
+    def end(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """end: everything has been ended, and so are we once the daemon has."""
+        self.ended = True
+        self._unlink()
+
+    def upgrade(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+        """upgrade PYTHON SCRIPT: execute that in our place, with all that we have; it says ``upgraded`` then."""
+        python, script = words
+        assert self.listener is not None
+        state = State(self.path, self.instance, self.listener, one, self.ledger, self.restarts.pid)
+        state.always = self.always
+        # One that comes in between would find no handler, and kill.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        file = state.write()
+        try:
+            state.inherit(True)
+            os.execve(python, [python, "-I", "-S", script, "--resume", str(file)], os.environ)
+        except OSError as error:
+            state.inherit(False)
+            os.close(file)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._tell(one, b"not-upgraded", f"{script}: {error.strerror}".encode())
+
+    @classmethod
+    def resumed(cls, file: int) -> Keeper:
+        """The keeper whose state is in *file*, in this program from here on."""
+        state = State.read(file)
+        keeper = cls(state.path, state.listener, state.always)
+        keeper.instance, keeper.ledger, keeper.daemon = state.instance, state.ledger, state.daemon
+        keeper.restarts.pid = state.started
+        keeper._tell(state.daemon, b"upgraded", b"%d" % REVISION)
+        return keeper
+
+    # --- signals -----------------------------------------------------------------------------------------------------
+
+    def _listen_to_signals(self) -> None:
+        """Have signals wake the loop. Unblocks what an upgrade has blocked."""
+        self._wake, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if self.always is not None and self.daemon is None and not self.restarts.pid:
+            self.restarts.at = 0.0
+
+    def _woken(self) -> None:
+        numbers = os.read(self._wake, 4096)
+        if signal.SIGCHLD in numbers:
+            kept = {entry.pid for entry in self.ledger.entries.values()}
+            ended = self.restarts.reap(kept, orphans=self.always is not None)
+            if ended and self.daemon is None and self.next is None and not (self.stopping or self.ended):
+                self.restarts.later("it was started and has not come as far as to say hello")
+        if (signal.SIGTERM in numbers or signal.SIGINT in numbers) and not self.stopping:
+            self.stopping, self.restarts.at = True, None
+            if self.daemon is None and self.next is None:
+                self._stop_alone()
+            elif self.daemon is not None and self.daemon.left is None:
+                self._tell(self.daemon, b"stop")
+
+    def _stop_alone(self) -> None:
+        """There is no daemon that would end the children in order."""
+        say(f"ending {self.ledger.alive} processes: there is no daemon to do it")
+        self.ledger.kill(signal.SIGTERM)
+        self._kill_at = time.monotonic() + GRACE
+
+    def _unlink(self) -> None:
+        """Nobody is to find us any more."""
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass
+
+
+WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
+    one.__name__: one
+    for one in (
+        *(Keeper.launch, Keeper.share, Keeper.withdraw, Keeper.collect, Keeper.release, Keeper.forget, Keeper.adopt),
+        *(Keeper.sync, Keeper.taken, Keeper.farewell, Keeper.end, Keeper.upgrade),
+    )
+}
+
+
+def _told(status: ExitStatus | None) -> tuple[bytes, ...]:
+    if status is None:
+        return (b"later",)
+    if status.code is not None:
+        return (b"code", b"%d" % status.code)
+    return (b"signal", b"%d" % (status.signal or 0), b"core" if status.core else b"")

@@ -1,0 +1,304 @@
+"""The launcher behind a keeper: children, descriptors and exit statuses outlive this program, and the keeper's death.
+
+The keeper has a duplicate of every descriptor, and so has this side of every one that it has: whichever is killed, the
+other has all that there is, and hands it to the next.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netdaemon.interfaces import IKeeper
+from netdaemon.keeper import launch
+from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Launched, LaunchError, Spec
+from netdaemon.keeper.ledger import read_entry
+from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
+from netdaemon.process.launcher import Gate, Signals
+from netdaemon.process.strangers import status_of
+from netdaemon.watching import Watched
+
+# Seconds until it is tried again to have a keeper where none could be started.
+TRY_AGAIN = 5.0
+
+_log = Logger()
+
+
+class _Start:
+    """A launch that is under way."""
+
+    def __init__(self, message: tuple[bytes, ...], spool: int, done: Deferred[Launched]) -> None:
+        self.message = message
+        self.spool = spool
+        self.done = done
+
+
+@implementer(IKeeper)
+class KeptLauncher(Signals, Watched):
+    """Has the keeper start children.
+
+    :param reactor: `IReactorFDSet` and `IReactorTime`.
+    :param link: not yet open.
+    """
+
+    def __init__(self, reactor: Any, link: KeeperLink) -> None:
+        self.reactor = reactor
+        self.on_stop: Callable[[], None] = lambda: None
+        self.kept = False
+        self._link = link
+        # The keeper's ledger, as it must be: by our own numbers.
+        self._roles: dict[str, tuple[int, dict[str, int]]] = {}
+        self._starts: dict[str, _Start] = {}
+        self._collecting: dict[str, tuple[Launched, Deferred[ExitStatus | None]]] = {}
+        self._writing = False
+
+    def open(self) -> list[Entry]:
+        launch.own_descriptors()
+        found = self._link.open()
+        self._link.upgrade()
+        self._roles = {id: (pid, dict(roles)) for id, pid, roles in found}
+        self.kept = True
+        self.watch()
+        return found
+
+    @property
+    def instance(self) -> str:
+        """Which daemon's processes these are."""
+        return self._link.instance
+
+    @property
+    def restarts(self) -> int:
+        """How many times in a row the keeper has started a daemon."""
+        return self._link.restarts
+
+    @property
+    def pid(self) -> int:
+        """The keeper's."""
+        return self._link.pid
+
+    # --- ILauncher ---------------------------------------------------------------------------------------------------
+
+    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+        done: Deferred[Launched] = Deferred()
+        pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
+        what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
+        message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        self._starts[id] = start = _Start(message, spool, done)
+        if self.kept:
+            self._send(*start.message, descriptors=(spool,))
+        return done
+
+    def resume(self, launched: Launched) -> Deferred[Launched]:
+        """A start that the daemon before this one was in the middle of: see to its end."""
+        done: Deferred[Launched] = Deferred()
+        self._open_gate(launched, done)
+        return done
+
+    def share(self, id: str, role: str, descriptor: int) -> None:
+        if self.kept and self._link.channel.waits:
+            # It would not be the kernel's at once, and what is written to it would not be safe.
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._roles[id][1][role] = descriptor
+        self._send(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
+
+    def withdraw(self, launched: Launched, *roles: str) -> None:
+        entry = self._roles.get(launched.id)
+        for role in roles:
+            if entry is not None and entry[1].pop(role, None) is not None:
+                self._send(b"withdraw", launched.id.encode(), role.encode())
+
+    def forget(self, id: str) -> None:
+        if self._roles.pop(id, None) is not None:
+            self._send(b"forget", id.encode())
+
+    def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
+        done: Deferred[ExitStatus | None] = Deferred()
+        self._collecting[launched.id] = launched, done
+        self._send(b"collect", launched.id.encode())
+        return done
+
+    def release(self, launched: Launched) -> None:
+        entry = self._roles.get(launched.id)
+        if entry is not None:
+            entry[1].pop(PIDFD, None)
+            self._roles[launched.id] = 0, entry[1]
+            self._send(b"release", launched.id.encode())
+
+    def farewell(self) -> None:
+        """This program ends, and its processes go on."""
+        self._send(b"farewell")
+
+    def end(self) -> None:
+        """There are no processes any more, and need be no keeper."""
+        self._send(b"end")
+
+    def close(self) -> None:
+        """Say no more, and hear no more."""
+        if self.kept:
+            self.kept = False
+            self.unwatch()
+            self.reactor.removeWriter(self)
+            self._link.close()
+
+    # --- what the keeper says ----------------------------------------------------------------------------------------
+
+    def _heard(self, fields: list[bytes], descriptors: list[int]) -> None:
+        word, *rest = fields
+        if word == b"launched":
+            self._launched(*read_entry(rest, descriptors))
+            return
+        close_all(descriptors)
+        if word == b"refused":
+            start = self._starts.pop(rest[0].decode(), None)
+            if start is not None:
+                start.done.errback(LaunchError(rest[1].decode(), int(rest[2])))
+        elif word == b"status":
+            self._told(rest[0].decode(), [one.decode() for one in rest[1:]])
+        elif word == b"stop":
+            _log.info("the keeper was told to end; so are the processes")
+            self.on_stop()
+
+    def _launched(self, id: str, pid: int, roles: dict[str, int]) -> None:
+        start = self._starts.pop(id, None)
+        if start is None:
+            close_all(roles.values())
+            return
+        # That is a duplicate of ours.
+        os.close(roles.pop(SPOOL))
+        self._roles[id] = pid, {**roles, SPOOL: start.spool}
+        self._open_gate(Launched.of_roles(id, pid, roles), start.done)
+
+    def _open_gate(self, launched: Launched, done: Deferred[Launched]) -> None:
+        known: Deferred[Launched] = Deferred()
+        known.addCallbacks(self._runs, self._failed, callbackArgs=(), errbackArgs=(launched,))
+        known.chainDeferred(done)
+        launch.open_gate(launched.gate)
+        Gate(launched, known, self.reactor).watch()
+
+    def _runs(self, launched: Launched) -> Launched:
+        self.withdraw(launched, GATE)
+        return launched
+
+    def _failed(self, failure: Failure, launched: Launched) -> Failure:
+        self.forget(launched.id)
+        launched.close()
+        return failure
+
+    def _told(self, id: str, words: list[str]) -> None:
+        launched, done = self._collecting.pop(id, (None, None))
+        if launched is None or done is None:
+            return
+        if words[0] == "later":
+            done.callback(None)
+        elif words[0] == "code":
+            done.callback(ExitStatus(code=int(words[1])))
+        elif words[0] == "signal":
+            done.callback(ExitStatus(signal=int(words[1]), core=bool(words[2])))
+        else:
+            done.callback(status_of(launched.pid, launched.pidfd))
+
+    # --- the socket --------------------------------------------------------------------------------------------------
+
+    def _send(self, *fields: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Tell the keeper; one that is dead is seen to be, and its successor is told all that counts."""
+        if not self.kept:
+            return
+        try:
+            self._link.channel.send(*fields, descriptors=descriptors)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+                _log.error("the keeper could not be told {word}: {error}", word=fields[0].decode(), error=error)
+            return
+        if self._link.channel.waits and not self._writing:
+            self._writing = True
+            self.reactor.addWriter(self)
+
+    def fileno(self) -> int:
+        return self._link.channel.fileno()
+
+    def logPrefix(self) -> str:
+        return "keeper"
+
+    def doWrite(self) -> None:
+        try:
+            self._link.channel.flush()
+        except OSError:
+            pass
+        if not self._link.channel.waits:
+            self._writing = False
+            self.reactor.removeWriter(self)
+
+    def doRead(self) -> None:
+        while True:
+            try:
+                received = self._link.channel.receive()
+            except EOFError:
+                self._lost()
+                return
+            except Torn as error:
+                _log.error("the keeper: {error}", error=error)
+                continue
+            if received is None:
+                return
+            self._heard(*received)
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor saw a hang-up."""
+        if self.kept:
+            self.doRead()
+            if self.kept and self.fileno() >= 0:
+                self.watch()
+
+    def _lost(self) -> None:
+        """The keeper is dead. Only then: as long as it may live there is not to be a second one."""
+        self.unwatch()
+        self.reactor.removeWriter(self)
+        self.kept = self._writing = False
+        if not self._link.bury():
+            _log.error("the keeper (pid {pid}) has hung up and is not dead; waiting for that", pid=self._link.pid)
+            self.reactor.callLater(TRY_AGAIN, self._lost)
+            return
+        self._link.close()
+        self._replace(self._link.pid)
+
+    def _replace(self, dead: int) -> None:
+        """Have another keeper in place of the dead one."""
+        try:
+            for _, _, roles in self._link.open():
+                # Nobody else's: somebody has started a keeper in this very moment, and it has nothing.
+                close_all(roles.values())
+            self._link.hand_over([(id, pid, roles) for id, (pid, roles) in self._roles.items()])
+        except (KeeperUnusable, EOFError, OSError) as error:
+            _log.error(
+                "the keeper (pid {pid}) is dead, and there is no other: {error}. If this daemon ends now, its "
+                "processes lose their output. Trying again",
+                pid=dead,
+                error=error,
+            )
+            self._link.close()
+            self.reactor.callLater(TRY_AGAIN, self._replace, dead)
+            return
+        _log.warn(
+            "the keeper (pid {dead}) is dead; {pid} has taken its place with {count} processes",
+            dead=dead,
+            pid=self._link.pid,
+            count=len(self._roles),
+        )
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What the dead one has not answered, its successor is asked."""
+        self.kept = True
+        self.watch()
+        for start in list(self._starts.values()):
+            self._send(*start.message, descriptors=(start.spool,))
+        for id in list(self._collecting):
+            self._send(b"collect", id.encode())
