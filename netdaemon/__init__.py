@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+# Not from typing: a keeper imports this, and typing costs two megabytes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from netdaemon.client.client import Client as Client
     from netdaemon.client.connect import connect as connect
     from netdaemon.client.output import Listener as Listener
@@ -34,6 +35,8 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module 'netdaemon' has no attribute {name!r}")
+    import importlib
+
     place = _PLACES.get(name)
     if place is None:
         errors = importlib.import_module("netdaemon.errors")
@@ -46,5 +49,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    import importlib
+
     errors = importlib.import_module("netdaemon.errors")
     return sorted({*globals(), *_PLACES, *errors.__all__})

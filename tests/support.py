@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -67,13 +69,38 @@ def running_daemon(directory: Path, *options: str, inside: Sequence[str] = ()) -
         wait_for_hello(path, process, log)
         yield RunningDaemon(path, packets, log, process)
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        end_daemon(path, process)
+
+
+def keeper_pid(path: str) -> int | None:
+    """The keeper of the daemon whose socket is at *path*; None: there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            sock.connect(path + ".keeper")
+        except OSError:
+            return None
+        pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
+
+
+def end_daemon(path: str, process: subprocess.Popen[bytes]) -> None:
+    """End the daemon at *path*, its processes and its keeper; *process* is what was started as the daemon first."""
+    keeper = keeper_pid(path)
+    if keeper is not None:
+        # It has the daemon end everything, or does itself if there is none.
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(keeper)
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            if not select.select([pidfd], [], [], PATIENCE)[0]:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_for_hello(path: str, process: subprocess.Popen[bytes], log: Path) -> None:

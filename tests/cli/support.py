@@ -18,6 +18,7 @@ from typing import Any
 
 from netdaemon import blocking
 from netdaemon.errors import ConnectFailed
+from tests.support import end_daemon
 
 NDTOOL = [sys.executable, "-m", "netdaemon.cli"]
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
@@ -52,13 +53,7 @@ class Daemon:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
+        end_daemon(self.socket, self.process)
 
     def client(self) -> blocking.Client:
         return blocking.connect(self.socket, timeout=PATIENCE)

@@ -21,7 +21,9 @@ def test_one_daemon_each(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "state" / "spool") == ["a.out"]
     first.close()
     second = DirectoryFiles(str(tmp_path / "state"))
-    assert os.listdir(tmp_path / "state" / "spool") == []
+    os.close(second.create("b.in"))
+    second.keep_only({"b"})
+    assert os.listdir(tmp_path / "state" / "spool") == ["b.in"]
     second.close()
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from netdaemon.keeper.child import Launched, LaunchError, Spec
-from netdaemon.keeper.launch import begin, collect, finish, own_descriptors, release
+from netdaemon.keeper.child import Launched, LaunchError, Spec, collect, has_exited, release
+from netdaemon.keeper.launch import begin, close_gate, finish, open_gate, own_descriptors, wait
 
 PATH = b"PATH=/usr/local/bin:/usr/bin:/bin"
 LIMIT = 20
@@ -20,14 +20,33 @@ def _owned() -> None:
     own_descriptors()
 
 
+# Whether children are launched as a keeper does it: they wait at their gate until it is opened.
+gated = False
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["at-once", "gated"])
+def _gated(request: pytest.FixtureRequest) -> None:
+    global gated
+    gated = request.param
+
+
 def launch(spec: Spec) -> Launched:
-    """Begin, wait, finish."""
-    begun = begin(spec)
-    while True:
-        launched = finish(begun)
-        if launched is not None:
-            return launched
-        assert select.select([begun.report], [], [], LIMIT)[0]
+    """Begin, open the gate, wait until it is known how it went."""
+    pid, roles = begin(spec, gated=gated)
+    launched = Launched.of_roles("p", pid, roles)
+    if launched.gate < 0:
+        return launched
+    if gated:
+        open_gate(launched.gate)
+    try:
+        while not finish(launched.gate):
+            assert select.select([launched.gate], [], [], LIMIT)[0]
+    except LaunchError:
+        wait(pid)
+        launched.close()
+        raise
+    close_gate(launched)
+    return launched
 
 
 def output_of(launched: Launched) -> bytes:
@@ -51,10 +70,12 @@ def output_of(launched: Launched) -> bytes:
 def end_of(launched: Launched) -> tuple[int | None, int | None]:
     """Wait for the exit, and let go of the child."""
     assert select.select([launched.pidfd], [], [], LIMIT)[0]
-    status = collect(launched)
-    assert collect(launched) == status
-    release(launched)
-    assert collect(launched).code is None
+    status = collect(launched.pidfd)
+    assert status is not None
+    assert collect(launched.pidfd) == status
+    release(launched.pidfd)
+    with pytest.raises(ChildProcessError):
+        collect(launched.pidfd)
     launched.close()
     return status.code, status.signal
 
@@ -215,3 +236,37 @@ def test_no_descriptors_left() -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (top + room, hard))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_gate_that_nobody_opens(pty: tuple[int, int] | None) -> None:
+    """The child waits; when everybody who could open its gate is gone it ends, and has executed nothing."""
+    pid, roles = begin(Spec(path=b"/bin/sleep", argv=(b"sleep", b"60"), pty=pty), gated=True)
+    launched = Launched.of_roles("p", pid, roles)
+    assert not select.select([launched.pidfd, launched.gate], [], [], 0.2)[0]
+    assert not finish(launched.gate)
+    close_gate(launched)
+    assert select.select([launched.pidfd], [], [], LIMIT)[0]
+    assert has_exited(launched.pidfd)
+    with open(f"/proc/{pid}/comm") as file:
+        assert file.read() != "sleep\n"
+    wait(pid)
+    launched.close()
+
+
+def test_a_gate_is_opened_twice(pty: tuple[int, int] | None) -> None:
+    """By a daemon and by the next, that cannot know; how it went is told to both, success and failure."""
+    for path, succeeds in ((b"/bin/true", True), (b"/nowhere", False)):
+        pid, roles = begin(Spec(path=path, argv=(b"x",), pty=pty), gated=True)
+        launched = Launched.of_roles("p", pid, roles)
+        open_gate(launched.gate)
+        assert select.select([launched.gate], [], [], LIMIT)[0]
+        for _ in range(2):
+            open_gate(launched.gate)
+            if succeeds:
+                assert finish(launched.gate)
+            else:
+                with pytest.raises(LaunchError) as caught:
+                    finish(launched.gate)
+                assert (caught.value.stage, caught.value.errno) == ("exec", errno.ENOENT)
+        wait(pid)
+        launched.close()

@@ -59,7 +59,7 @@ class Running:
             env=(b"PATH=/usr/bin:/bin", b"PS1=$ "),
             pty=(pty.rows, pty.columns) if pty else None,
         )
-        launching = launcher.launch(spec)
+        launching = launcher.launch("p", spec, self.process.spool.descriptor)
         failures: list[object] = []
         launching.addCallbacks(lambda launched: self.process.run(launcher, launched), failures.append)
         self.until(lambda: failures or self.process.state is State.RUNNING)
@@ -173,15 +173,16 @@ def test_a_terminal_in_floods() -> None:
     got = b""
 
     class Watcher:
-        offset = 0
+        floor = 0
+        allowance: float | None = None
 
         def wake(self) -> None:
             nonlocal got
             spool = running.process.spool
-            while self.offset < spool.end:
-                segment = spool.segment(self.offset, 1 << 20)
+            while self.floor < spool.end:
+                segment = spool.segment(self.floor, 1 << 20)
                 got += segment.data
-                self.offset += len(segment.data)
+                self.floor += len(segment.data)
             running.process.holding.moved()
 
     watcher = Watcher()

@@ -123,7 +123,8 @@ def test_time_is_told_to_within_the_interval() -> None:
 class Reader:
     """Somebody at an offset."""
 
-    offset = 0
+    floor = 0
+    allowance: float | None = None
 
 
 def test_a_holder_bounds_the_room() -> None:
@@ -138,7 +139,7 @@ def test_a_holder_bounds_the_room() -> None:
         fed.append(b"b" * (fed.spool.size - 4000))
         assert fed.spool.room() == 0
         assert list(fed.spool.blocking()) == [reader]
-        reader.offset = 100
+        reader.floor = 100
         assert fed.spool.room() == 100
         fed.spool.release(reader)
         assert fed.spool.room() == fed.spool.size
@@ -157,7 +158,7 @@ def test_a_holder_is_not_robbed_of_marks() -> None:
             fed.append(b"x", 1 + number % 2)
         assert fed.spool.room() == 0
         assert list(fed.spool.blocking()) == [reader]
-        reader.offset = 1
+        reader.floor = 1
         assert fed.spool.room() > 0
     finally:
         fed.close()
@@ -279,7 +280,7 @@ def test_a_full_disk_takes_nothing_from_a_holder(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(OSError, match="No space"):
             fed.spool.append_from(fed.reading, 1, PAGE, 1)
         assert fed.spool.begin == 0
-        reader.offset = PAGE
+        reader.floor = PAGE
         assert fed.spool.append_from(fed.reading, 1, PAGE, 1) == PAGE
         assert (fed.spool.begin, fed.spool.end) == (PAGE, 3 * PAGE)
     finally:
