@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import IService
@@ -16,12 +17,14 @@ from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
 from netdaemon.defaults import socket_path
+from netdaemon.errors import NetdaemonError
 from netdaemon.interfaces import ILauncher
 from netdaemon.process.keeper_link import SUFFIX as KEEPER_SUFFIX
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
-from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, bind
+from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, adopt, bind
+from netdaemon.systemd import Manager
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 
 # What a service manager that starts daemons again puts into their environment.
@@ -68,6 +71,7 @@ class Options(usage.Options):
 
     optFlags = [  # noqa: RUF012  # likewise
         ["ephemeral", None, "Have no keeper: the processes end with the daemon."],
+        ["fdstore", None, "Have systemd keep descriptors, too (FileDescriptorStoreMax=)."],
     ]
 
     def parseArgs(self, *rest: str) -> None:
@@ -91,20 +95,50 @@ class Options(usage.Options):
                 "twistd's --uid and --gid change the user after the sockets are made, which would be another's then; "
                 "start netdaemon as that user"
             )
-        if self["socket"] is None and self["seqpacket"] is None:
+        self._said = {name for name in ("socket", "seqpacket") if self[name] is not None}
+        if not self._said:
             self["socket"] = socket_path()
         for name in ("socket", "seqpacket", "state"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
 
+    def said(self, name: str) -> bool:
+        """Whether this socket was asked for, rather than the one where nothing is said."""
+        return name in self._said
 
-def _launcher(reactor: Any, options: Options) -> ILauncher:
+
+class _Foreground(DaemonService):
+    """A daemon that is seen to start: one that cannot ends with a line, and no traceback."""
+
+    def startService(self) -> None:
+        try:
+            super().startService()
+        except NetdaemonError as error:
+            raise SystemExit(f"netdaemon: {error}") from error
+
+
+def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> ILauncher:
     if options["ephemeral"]:
         return LocalLauncher(reactor)
-    path = os.environ.get(KEEPER_VARIABLE) or (options["socket"] or options["seqpacket"]) + KEEPER_SUFFIX
+    path = os.environ.get(KEEPER_VARIABLE) or place + KEEPER_SUFFIX
     # A service manager starts a daemon again itself; and so does a keeper that has started this one.
     managed = any(os.environ.get(name) for name in MANAGED)
-    return KeptLauncher(reactor, KeeperLink(path, secrets.token_hex(8), restart=not managed))
+    link = KeeperLink(path, secrets.token_hex(8), restart=not managed)
+    return KeptLauncher(reactor, link, manager if options["fdstore"] and manager.present else None)
+
+
+def _sockets(options: Options, manager: Manager) -> Iterator[Bound]:
+    """The sockets to listen on: those that a service manager has passed, and our own."""
+    passed = {sock.type: sock for sock in manager.sockets()}
+    for name, kind in (("socket", socket.SOCK_STREAM), ("seqpacket", socket.SOCK_SEQPACKET)):
+        path, sock = options[name], passed.pop(kind, None)
+        if sock is not None:
+            given = os.fsdecode(sock.getsockname())
+            if path is not None and options.said(name) and path != given:
+                raise CannotBind(f"--{name} is {path}, and the service manager has passed {given}; say one of them")
+            yield adopt(sock, options["mode"])
+        elif path is not None and (options.said(name) or not passed):
+            yield bind(path, kind, options["mode"])
 
 
 def makeService(options: Options) -> IService:
@@ -121,13 +155,18 @@ def makeService(options: Options) -> IService:
         keep=options["keep"],
         grace=options["grace"],
     )
+    manager = Manager()
     bound: list[Bound] = []
     try:
-        for name, kind in (("socket", socket.SOCK_STREAM), ("seqpacket", socket.SOCK_SEQPACKET)):
-            if options[name] is not None:
-                bound.append(bind(options[name], kind, options["mode"]))
-        stop = IReactorCore(reactor).stop
-        return DaemonService(reactor, _launcher(reactor, options), settings, bound=bound, on_shutdown=stop)
+        for one in _sockets(options, manager):
+            bound.append(one)
+        launcher = _launcher(reactor, options, manager, bound[0].path)
+        # Daemonising, twistd passes an Exception on to whoever has started it, and nothing else.
+        foreground = options.parent is not None and options.parent["nodaemon"]
+        service = _Foreground if foreground else DaemonService
+        return service(
+            reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=IReactorCore(reactor).stop
+        )
     except (CannotBind, StateUnusable) as error:
         for one in bound:
             one.remove()

@@ -24,6 +24,7 @@ LAYERS = (
     "signal_names",
     "watching",
     "reasons",
+    "systemd",
     "sockets",
     "process",
     "daemon",
@@ -44,10 +45,11 @@ STANDS_ON = {
     "signal_names": (),
     "watching": (),
     "reasons": (),
+    "systemd": (),
 }
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults", "signal_names")
+STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults", "signal_names", "systemd")
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {

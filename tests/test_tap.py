@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdaemon import blocking
-from tests.support import wait_for_hello
+from tests.support import end_daemon, keeper_pid, wait_for_hello
 
 TWISTD = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
 PATIENCE = 20
@@ -64,16 +64,24 @@ def test_a_user_to_become_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def start(directory: Path, *options: str, reactor: str = "epoll") -> subprocess.Popen[bytes]:
+    """A daemon with its socket in *directory*."""
+    with open(directory / "log", "ab") as log:
+        return subprocess.Popen(
+            [*TWISTD, f"--reactor={reactor}", "netdaemon", f"--socket={directory}/s", *options],
+            cwd=directory,
+            stdout=log,
+            stderr=log,
+        )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("reactor", ["epoll", "asyncio"])
-def test_a_life(number: signal.Signals, reactor: str, tmp_path: Path) -> None:
+def test_an_ephemeral_life(number: signal.Signals, reactor: str, tmp_path: Path) -> None:
     """It listens, runs something, and ends in order: its processes with it, its socket gone; under either reactor."""
     tmp_path.chmod(0o700)
     path = str(tmp_path / "s")
-    with open(tmp_path / "log", "wb") as log:
-        daemon = subprocess.Popen(
-            [*TWISTD, f"--reactor={reactor}", "netdaemon", f"--socket={path}"], cwd=tmp_path, stdout=log, stderr=log
-        )
+    daemon = start(tmp_path, "--ephemeral", reactor=reactor)
     try:
         wait_for_hello(path, daemon, tmp_path / "log")
         with blocking.connect(path) as client:
@@ -93,3 +101,47 @@ def test_a_life(number: signal.Signals, reactor: str, tmp_path: Path) -> None:
         if daemon.poll() is None:
             daemon.kill()
             daemon.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("reactor", ["epoll", "asyncio"])
+def test_a_restart_is_an_upgrade(number: signal.Signals, reactor: str, tmp_path: Path) -> None:
+    """Its processes go on, and it says so; the next daemon has them; SHUTDOWN ends all, its keeper, too."""
+    tmp_path.chmod(0o700)
+    path = str(tmp_path / "s")
+    daemon = start(tmp_path, reactor=reactor)
+    try:
+        wait_for_hello(path, daemon, tmp_path / "log")
+        with blocking.connect(path) as client:
+            process = client.start_detached(["/bin/sh", "-c", "echo hello; exec cat"], name="cat", labels={"a": "b"})
+            keeper = client.info().keeper_pid
+        assert keeper is not None
+        assert keeper == keeper_pid(path)
+        daemon.send_signal(number)
+        daemon.wait(PATIENCE)
+        assert f"1 process goes on under the keeper (pid {keeper})" in (tmp_path / "log").read_text()
+        daemon = start(tmp_path, reactor=reactor)
+        wait_for_hello(path, daemon, tmp_path / "log")
+        with blocking.connect(path) as client:
+            (record,) = client.list()
+            assert (record.id, record.pid, record.name, record.labels) == (process.id, process.pid, "cat", ("a=b",))
+            assert client.info().keeper_pid == keeper
+            with client.attach("cat") as cat:
+                cat.write(b"there\n")
+                cat.close_stdin()
+                assert cat.read() == (b"hello\nthere\n", b"")
+                assert cat.wait().code == 0
+            client.shutdown()
+        daemon.wait(PATIENCE)
+        assert keeper_pid(path) is None
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        end_daemon(path, daemon)
+
+
+def test_no_keeper_can_be_had(tmp_path: Path) -> None:
+    """One line that says why; with --ephemeral none is needed."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "s.keeper").mkdir()
+    assert f"{tmp_path}/s.keeper" in refusal(f"--socket={tmp_path}/s", cwd=tmp_path)
+    assert not (tmp_path / "s").exists()

@@ -22,11 +22,13 @@ from netdaemon.daemon.policy import OwnerPolicy, Principal
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.table import ProcessTable
-from netdaemon.errors import LimitReached, Refusal, ShuttingDown
+from netdaemon.errors import LimitReached, NetdaemonError, Refusal, ShuttingDown
 from netdaemon.interfaces import IKeeper, ILauncher
+from netdaemon.process.probe import splice_works
 from netdaemon.process.record import Process
 from netdaemon.sockets.binding import Bound
 from netdaemon.sockets.listener import Listener
+from netdaemon.systemd import Manager
 from netdaemon.wire.answers import Reply, Welcome
 from netdaemon.wire.commands import Detach, Flow, Hello, Info, Inspect, List, Request
 from netdaemon.wire.records import Fate, Reason
@@ -40,6 +42,11 @@ FAREWELL = 2.0
 # What is still answered while the daemon stops: it changes nothing, or lets go.
 HARMLESS = (Info, Inspect, List, Flow, Detach)
 
+# A file that is there for a moment, to see how it behaves.
+PROBE = "probe"
+
+COPIES = "splice does not work where spools are: output is copied, and a kill of the daemon could lose some of it"
+
 _log = Logger()
 
 
@@ -50,6 +57,7 @@ class DaemonService(Service):
 
     :param reactor: `IReactorTime`, `IReactorFDSet`.
     :param bound: the sockets to listen on; owned from here on.
+    :param manager: the service manager, if there is one: it is told that we are ready, alive, and at the end.
     :param on_shutdown: called when a client asked for the end; stops the reactor, or whatever stops this service.
     """
 
@@ -61,6 +69,7 @@ class DaemonService(Service):
         *,
         bound: Sequence[Bound] = (),
         policy: OwnerPolicy | None = None,
+        manager: Manager | None = None,
         on_shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         self.reactor = reactor
@@ -77,9 +86,12 @@ class DaemonService(Service):
         self.peers: set[Peer] = set()
         self._policy = OwnerPolicy.of_this_process() if policy is None else policy
         self._bound = list(bound)
+        self._manager = Manager({}) if manager is None else manager
+        self._alive: Any = None
         self._listeners: list[Listener] = []
         # In the order in which they last came to an answer.
         self._buffered: dict[Peer, int] = {}
+        self._copies = False
         self._stopping = False
         self._asked = False
         self._on_shutdown = on_shutdown
@@ -93,10 +105,24 @@ class DaemonService(Service):
         :raises NetdaemonError: there is no keeper and none can be had.
         """
         super().startService()
+        self._copies = not splice_works(self._files.create(PROBE))
+        self._files.remove(PROBE)
+        if self._copies:
+            _log.error("{why}", why=COPIES)
         if self.keeper is not None:
             self.keeper.on_stop = self.shutdown
-            entries = self.keeper.open()
+            try:
+                entries = self.keeper.open()
+            except NetdaemonError:
+                for bound in self._bound:
+                    bound.remove()
+                raise
             self.instance = self.keeper.instance
+            if self.keeper.restarts:
+                _log.warn(
+                    "the daemon before this one was killed; the keeper has started this one ({count} times in a row)",
+                    count=self.keeper.restarts,
+                )
             self._files.keep_only(adopt(entries, self.table, self.keeper, self.reactor))
         else:
             self._files.keep_only(())
@@ -113,6 +139,18 @@ class DaemonService(Service):
             exited=self.settings.max_exited,
             descriptors=self.settings.descriptors,
         )
+        self._alive = self.reactor.callLater(0, self._ready)
+
+    def _ready(self) -> None:
+        """The first HELLO can be answered: the reactor turns, and we listen."""
+        self._manager.tell("READY=1", f"STATUS={self.table.running} processes run")
+        self._tell_alive()
+
+    def _tell_alive(self) -> None:
+        self._alive = None
+        if self._manager.interval is not None:
+            self._manager.tell("WATCHDOG=1", f"STATUS={self.table.running} processes run")
+            self._alive = self.reactor.callLater(self._manager.interval, self._tell_alive)
 
     def stopService(self) -> Deferred[None]:
         """End in order.
@@ -121,6 +159,7 @@ class DaemonService(Service):
         has said otherwise. Else: no new requests, the processes ended, their last output sent, clients told.
         """
         super().stopService()
+        self._manager.tell("STOPPING=1")
         if self._fate is Fate.KEEP:
             self._leave()
             return succeed(None)
@@ -130,7 +169,9 @@ class DaemonService(Service):
         self._stopping = True
         for listener in self._listeners:
             listener.close()
-        _log.info("{count} processes go on under the keeper (pid {pid})", count=self.table.running, pid=self.keeper.pid)
+        count = self.table.running
+        going = "1 process goes on" if count == 1 else f"{count} processes go on"
+        _log.info("{going} under the keeper (pid {pid})", going=going, pid=self.keeper.pid)
         for process in self.table:
             process.spool.leave()
         for peer in list(self.peers):
@@ -153,6 +194,9 @@ class DaemonService(Service):
         self._close()
 
     def _close(self) -> None:
+        if self._alive is not None:
+            self._alive.cancel()
+            self._alive = None
         if self.keeper is not None:
             self.keeper.close()
         self._files.close()
@@ -238,8 +282,8 @@ class DaemonService(Service):
     def degraded(self) -> tuple[str, ...]:
         """What does not work here as it should."""
         found = []
-        if any(process.spool.degraded for process in self.table):
-            found.append("splice does not work on the state directory: output is copied, and a kill could lose some")
+        if self._copies or any(process.spool.degraded for process in self.table):
+            found.append(COPIES)
         if self.keeper is not None and not self.keeper.kept:
             found.append("there is no keeper at the moment: if this daemon ends now, processes lose their output")
         return tuple(found)

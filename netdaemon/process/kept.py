@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,13 +23,26 @@ from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.messages import Torn, close_all
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
-from netdaemon.process.strangers import status_of
+from netdaemon.process.strangers import pid_of, status_of
 from netdaemon.watching import Watched
 
 # Seconds until it is tried again to have a keeper where none could be started.
 TRY_AGAIN = 5.0
 
 _log = Logger()
+
+
+class Store(Protocol):
+    """Who keeps duplicates besides: a service manager."""
+
+    def stored(self) -> dict[str, dict[str, int]]:
+        """What was stored by the run before, by process and role; owned by the caller."""
+
+    def store(self, process: str, role: str, descriptor: int) -> None:
+        """Keep a duplicate."""
+
+    def unstore(self, process: str, role: str) -> None:
+        """Close it."""
 
 
 class _Start:
@@ -47,10 +60,12 @@ class KeptLauncher(Signals, Watched):
 
     :param reactor: `IReactorFDSet` and `IReactorTime`.
     :param link: not yet open.
+    :param store: has duplicates, too, for when this program and its keeper are killed together.
     """
 
-    def __init__(self, reactor: Any, link: KeeperLink) -> None:
+    def __init__(self, reactor: Any, link: KeeperLink, store: Store | None = None) -> None:
         self.reactor = reactor
+        self._store = store
         self.on_stop: Callable[[], None] = lambda: None
         self.kept = False
         self._link = link
@@ -64,10 +79,43 @@ class KeptLauncher(Signals, Watched):
         launch.own_descriptors()
         found = self._link.open()
         self._link.upgrade()
+        if self._store is not None:
+            found += self._from_store(self._store, {id for id, _, _ in found})
         self._roles = {id: (pid, dict(roles)) for id, pid, roles in found}
         self.kept = True
         self.watch()
         return found
+
+    def _from_store(self, store: Store, known: set[str]) -> list[Entry]:
+        """What no keeper had any more; a new one has it now."""
+        found: list[Entry] = []
+        for id, roles in store.stored().items():
+            if id in known or SPOOL not in roles:
+                close_all(roles.values())
+                for role in roles:
+                    store.unstore(id, role)
+            else:
+                found.append((id, pid_of(roles[PIDFD]) if PIDFD in roles else 0, roles))
+        if found:
+            _log.warn("{count} processes had lost their keeper, and were in the store", count=len(found))
+            self._link.hand_over(found)
+        return found
+
+    def _keep(self, id: str, pid: int, roles: dict[str, int]) -> None:
+        """These are kept from now on, besides what is."""
+        self._roles[id] = pid, {**self._roles.get(id, (0, {}))[1], **roles}
+        if self._store is not None:
+            for role, descriptor in roles.items():
+                self._store.store(id, role, descriptor)
+
+    def _drop(self, id: str, *roles: str) -> list[str]:
+        """These are not kept any more; those of them that were."""
+        entry = self._roles.get(id)
+        dropped = [role for role in roles if entry is not None and entry[1].pop(role, None) is not None]
+        if self._store is not None:
+            for role in dropped:
+                self._store.unstore(id, role)
+        return dropped
 
     @property
     def instance(self) -> str:
@@ -106,17 +154,18 @@ class KeptLauncher(Signals, Watched):
         if self.kept and self._link.channel.waits:
             # It would not be the kernel's at once, and what is written to it would not be safe.
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._roles[id][1][role] = descriptor
+        self._keep(id, self._roles[id][0], {role: descriptor})
         self._send(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
 
     def withdraw(self, launched: Launched, *roles: str) -> None:
-        entry = self._roles.get(launched.id)
-        for role in roles:
-            if entry is not None and entry[1].pop(role, None) is not None:
-                self._send(b"withdraw", launched.id.encode(), role.encode())
+        for role in self._drop(launched.id, *roles):
+            self._send(b"withdraw", launched.id.encode(), role.encode())
 
     def forget(self, id: str) -> None:
-        if self._roles.pop(id, None) is not None:
+        entry = self._roles.get(id)
+        if entry is not None:
+            self._drop(id, *entry[1])
+            del self._roles[id]
             self._send(b"forget", id.encode())
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
@@ -128,7 +177,7 @@ class KeptLauncher(Signals, Watched):
     def release(self, launched: Launched) -> None:
         entry = self._roles.get(launched.id)
         if entry is not None:
-            entry[1].pop(PIDFD, None)
+            self._drop(launched.id, PIDFD)
             self._roles[launched.id] = 0, entry[1]
             self._send(b"release", launched.id.encode())
 
@@ -173,7 +222,7 @@ class KeptLauncher(Signals, Watched):
             return
         # That is a duplicate of ours.
         os.close(roles.pop(SPOOL))
-        self._roles[id] = pid, {**roles, SPOOL: start.spool}
+        self._keep(id, pid, {**roles, SPOOL: start.spool})
         self._open_gate(Launched.of_roles(id, pid, roles), start.done)
 
     def _open_gate(self, launched: Launched, done: Deferred[Launched]) -> None:

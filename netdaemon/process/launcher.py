@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,10 +63,13 @@ class Signals:
     """What every launcher does alike: signals go by pidfd, which whoever has it may use."""
 
     def signal(self, launched: Launched, number: int, scope: str) -> None:
+        if launched.pid <= 0:
+            # To the kernel that would mean us, or everybody.
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         signals.send(launched.pid, launched.pidfd, number, scope)
 
     def kill_trees(self, launched: Sequence[Launched]) -> None:
-        signals.kill_trees([(one.pid, one.pidfd) for one in launched])
+        signals.kill_trees([(one.pid, one.pidfd) for one in launched if one.pid > 0])
 
 
 @implementer(ILauncher)

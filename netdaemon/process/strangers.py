@@ -1,4 +1,4 @@
-"""How a process has ended that is not, or not any more, a child of ours: as far as the kernel tells; never a guess."""
+"""What the kernel tells of a process that is not, or not any more, a child of ours; never a guess."""
 
 from __future__ import annotations
 
@@ -56,3 +56,13 @@ def _from_zombie(pid: int) -> int | None:
         # Whoever may not know is told 0.
         return None
     return int(fields[-1])
+
+
+def pid_of(pidfd: int) -> int:
+    """Whose pidfd it is; 0: of one that has exited and was waited for."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name == "Pid":
+                return max(0, int(value))
+    return 0

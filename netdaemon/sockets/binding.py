@@ -24,9 +24,10 @@ class CannotBind(NetdaemonError):
 class Bound:
     """A bound socket, the lock on its path, and their removal."""
 
-    def __init__(self, path: str, sock: socket.socket, lock: int) -> None:
+    def __init__(self, path: str, sock: socket.socket, lock: int, *, ours: bool = True) -> None:
         self.path = path
         self.socket = sock
+        self._ours = ours
         self._lock = lock
         status = os.stat(path)
         self._identity = (status.st_dev, status.st_ino)
@@ -37,7 +38,7 @@ class Bound:
             return
         try:
             status = os.stat(self.path, follow_symlinks=False)
-            if (status.st_dev, status.st_ino) == self._identity:
+            if self._ours and (status.st_dev, status.st_ino) == self._identity:
                 os.unlink(self.path)
         except FileNotFoundError:
             pass
@@ -73,6 +74,32 @@ def bind(path: str, kind: int = socket.SOCK_STREAM, mode: int = DEFAULT_MODE) ->
     except BaseException:
         os.close(lock)
         raise
+
+
+def adopt(sock: socket.socket, mode: int = DEFAULT_MODE) -> Bound:
+    """Take possession of a socket that a service manager listens on for us; it is owned from here on.
+
+    Its file is the service manager's: it stays when the daemon ends, so that clients can wait for the next one.
+
+    :raises CannotBind: others may connect to it than *mode* allows, or another daemon has it.
+    """
+    try:
+        path = os.fsdecode(sock.getsockname())
+        _check(path)
+        found = stat.S_IMODE(os.stat(path).st_mode)
+        if found & 0o666 & ~mode:
+            raise CannotBind(
+                f"{path} was passed by the service manager with mode {found:04o}, and {mode:04o} is allowed; "
+                "set SocketMode= in its unit, or --mode here"
+            )
+        lock = _take_lock(path)
+    except OSError as error:
+        sock.close()
+        raise CannotBind(f"the socket that was passed is of no use: {error}") from error
+    except CannotBind:
+        sock.close()
+        raise
+    return Bound(path, sock, lock, ours=False)
 
 
 def _check(path: str) -> None:
