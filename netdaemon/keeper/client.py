@@ -81,7 +81,7 @@ class Daemon:
     @property
     def alive(self) -> bool:
         """Whether it can still touch anything that it was handed. A lost connection says nothing."""
-        return not has_exited(self.pidfd)
+        return self.pidfd >= 0 and not has_exited(self.pidfd)
 
     @property
     def ready(self) -> bool:
@@ -97,4 +97,6 @@ class Daemon:
     def close(self) -> None:
         """Forget it."""
         self.hang_up()
-        os.close(self.pidfd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

@@ -163,6 +163,16 @@ class Keeper:
             except (EOFError, OSError):
                 # That says nothing of the process: what it has it has, until it is dead.
                 one.hang_up()
+        if one is not self.daemon:
+            # It was given nothing.
+            self._forget(one)
+
+    def _forget(self, one: Daemon) -> None:
+        if one in self.strangers:
+            self.strangers.remove(one)
+        if one is self.next:
+            self.next = None
+        one.close()
 
     def _heard(self, one: Daemon, fields: list[bytes], descriptors: list[int]) -> None:
         word = fields[0].decode("ascii", "replace") if fields else ""
@@ -214,14 +224,10 @@ class Keeper:
     def _died(self, one: Daemon) -> None:
         # All that it said last: some of it may be what a process has no other record of.
         self._talk(one)
-        if one in self.strangers:
-            self.strangers.remove(one)
-        if one is self.next:
-            self.next = None
         if one is self.daemon:
             self.daemon = None
             self._daemon_died(one)
-        one.close()
+        self._forget(one)
 
     def _daemon_died(self, one: Daemon) -> None:
         if self.next is not None:

@@ -135,13 +135,15 @@ class Channel:
         :raises Torn: this one is lost, descriptors and all.
         """
         space = socket.CMSG_SPACE(struct.calcsize(f"{DESCRIPTORS}i"))
-        try:
-            body, ancillary, flags, _ = self.socket.recvmsg(2 * INLINE, space, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            return None
-        except ConnectionError as error:
-            # What a socket says whose other end was killed with something unread.
-            raise EOFError from error
+        while True:
+            try:
+                body, ancillary, flags, _ = self.socket.recvmsg(2 * INLINE, space, socket.MSG_CMSG_CLOEXEC)
+                break
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # The other end is gone and had something unread. That is said once, and before what it has sent.
+                continue
         if not body:
             raise EOFError
         descriptors: list[int] = []

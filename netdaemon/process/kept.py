@@ -286,7 +286,7 @@ class KeptLauncher(Signals, Watched):
             self.reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        while True:
+        while self.kept:
             try:
                 received = self._link.channel.receive()
             except EOFError:
