@@ -30,7 +30,12 @@ STEPS = st.lists(
         st.tuples(st.just("lose"), THROUGH, THROUGH, st.booleans()),
         st.tuples(st.just("lose"), THROUGH, THROUGH, st.just(False)),
         st.tuples(st.just("say"), st.sampled_from([1, 2]), st.integers(1, 3000)),
-        st.tuples(st.just("write"), st.sampled_from([1, 10, 1000, 70_000, 300_000])),
+        # Right after it, too: what is under way is what matters.
+        st.tuples(
+            st.just("write"),
+            st.sampled_from([1, 10, 1000, 70_000, 300_000]),
+            st.none() | st.tuples(st.just("lose"), THROUGH, THROUGH, st.just(False)),
+        ),
         st.tuples(st.just("read")),
         st.tuples(st.just("pause")),
         st.tuples(st.just("resume")),
@@ -175,6 +180,7 @@ def test_a_process_across_losses(steps: list[Step], sole: bool) -> None:
         (process,) = processes
         if step[0] == "write" and not closing:
             writes.append(process.write(play.next_input(step[1])))
+            play.step(step[2] or ("turn",))
         elif step[0] == "pause":
             process.pause()
         elif step[0] == "resume":
@@ -232,6 +238,7 @@ def test_a_protocol_across_losses(steps: list[Step]) -> None:
         play.step(step)
         if step[0] == "write" and not ended:
             transport.write(play.next_input(step[1]))
+            play.step(step[2] or ("turn",))
         elif step[0] == "pause":
             transport.pauseProducing()
         elif step[0] == "resume":
