@@ -338,8 +338,9 @@ class Line:
         queue, self._queue = self._queue, deque()
         for question in queue:
             self._send(question)
-        assert session.welcome is not None
-        self._call(self._on_reconnected, session.welcome)
+        if session.ended is None and session.welcome is not None:
+            # It may have been lost again by what was sent.
+            self._call(self._on_reconnected, session.welcome)
 
     def _call(self, callback: Callable[[Any], object] | None, value: object) -> None:
         """Call into somebody else's code: what it raises is logged and stops nothing."""

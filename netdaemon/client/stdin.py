@@ -225,14 +225,16 @@ class Stdin:
         """Send what may be sent now."""
         if self._retry is not None or self.failure is not None or self._interrupted:
             return
-        while self._queue and self._sent_size < self._room and (self._sole_writer or not self._sent):
+        while self._queue and not self._interrupted and self._sent_size < self._room:
+            if self._sent and not self._sole_writer:
+                break
             piece = self._next_piece(min(self._limit, self._room - self._sent_size))
             at = self.end + self._sent_size if self._sole_writer else None
             self._sent.append(piece)
             self._sent_size += len(piece)
             self._furthest = max(self._furthest, self.end + self._sent_size)
             self._post(Data(to=self._to, at=at, payload=piece), self._taken, len(piece))
-        if self._eof is not None and not self._eof_sent and not self._queue and not self._sent:
+        if self._eof is not None and not (self._eof_sent or self._queue or self._sent or self._interrupted):
             self._eof_sent = True
             self._post(Data(to=self._to), self._closed, 0)
 
