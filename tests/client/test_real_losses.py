@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 
 from netdaemon import Client, ConnectionClosed, Output, connect
 from tests.client.test_real_daemon import Gathering
-from tests.support import RunningDaemon
+from tests.support import RunningDaemon, running_daemon
 
 core: Any = reactor
 
@@ -166,3 +166,27 @@ async def test_a_daemon_that_is_away_for_a_while(daemon: RunningDaemon, tmp_path
         assert isinstance(told[0], ConnectionClosed)
         assert told[1] == client.daemon
         assert len(told) == 2
+
+
+async def test_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    """While programs are being started, fed and read; each is started once, and nothing of it is lost."""
+    tmp_path.chmod(0o700)
+    with running_daemon(tmp_path) as daemon:
+        client = await connect(core, f"unix:{daemon.path}")
+        data = os.urandom(1 << 20)
+        process = await client.start(["/bin/cat"], keep=4 << 20, hold=-1)
+        protocol = Gathering()
+        transport = client.spawnProcess(protocol, "/bin/sh", ["sh", "-c", "read a; echo got $a; exit 3"])
+        writing = gatherResults([process.write(data), process.close_stdin()])
+        starting = [client.start(["/bin/sh", "-c", f"echo {number}; exit {number}"]) for number in range(10)]
+        os.kill((await client.info()).pid, signal.SIGKILL)
+        transport.write(b"this\n")
+        output = b"".join([item.payload async for item in process.output() if isinstance(item, Output)])
+        assert hashlib.sha256(output).digest() == hashlib.sha256(data).digest()
+        assert (await writing)[0] == len(data)
+        statuses = [await started.when_exited() for started in await gatherResults(starting)]
+        assert [status.code for status in statuses] == list(range(10))
+        assert (await protocol.ended).exitCode == 3
+        assert protocol.out == b"got this\n"
+        assert len(await client.list()) == 11
+        await client.disconnect()
