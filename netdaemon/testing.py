@@ -9,6 +9,15 @@ Nothing here needs a socket, a second process or real time::
     daemon.children[0].exit(3)
     record = daemon.settle(client.wait("game"))
     daemon.stop()
+
+A program is seen through the loss of its connection, and a daemon that is away for a while, so::
+
+    daemon.listening = False
+    daemon.drop_connections()
+    daemon.reactor.advance(5)
+    daemon.listening = True
+    daemon.reactor.advance(5)
+    daemon.settle()
 """
 
 from __future__ import annotations
@@ -29,12 +38,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.client.client import Client
+from netdaemon.client.reconnecting import PATIENCE
 from netdaemon.client.session import Session
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
+from netdaemon.errors import ConnectFailed, ConnectionClosed
 from netdaemon.interfaces import IDirectTransport, ILauncher, IPeerCredentials
 from netdaemon.keeper.child import PIDFD, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.launch import Ends, open_streams
+from netdaemon.wire.answers import Welcome
 
 T = TypeVar("T")
 
@@ -279,6 +291,14 @@ class MemoryTransport:
 
     getHost = getPeer
 
+    def cut(self, count: int) -> None:
+        """Have so many more bytes of what is under way to this side arrive, and nothing after them."""
+        under_way = b"".join((*self._incoming, *self.other._queue))
+        self._incoming.clear()
+        self.other._queue.clear()
+        if count and self.connected and under_way:
+            self.protocol.dataReceived(under_way[:count])
+
     # How bytes come across.
 
     def _move(self) -> None:
@@ -324,12 +344,16 @@ class MemoryTransport:
         self.other._schedule()
 
 
-def join(reactor: MemoryReactor, server: IProtocol, client: IProtocol, uid: int = 0) -> None:
-    """Connect two protocols in memory; *uid* is what the server's side is told of the client."""
+def join(reactor: MemoryReactor, server: IProtocol, client: IProtocol, uid: int = 0) -> MemoryTransport:
+    """Connect two protocols in memory; *uid* is what the server's side is told of the client.
+
+    :return: the server's end.
+    """
     here, there = MemoryTransport(reactor, server, uid), MemoryTransport(reactor, client, 0)
     here.other, there.other = there, here
     server.makeConnection(here)  # type: ignore[arg-type]
     client.makeConnection(there)  # type: ignore[arg-type]
+    return here
 
 
 class MemoryDaemon:
@@ -337,6 +361,7 @@ class MemoryDaemon:
 
     :param launcher: another launcher, to run real programs; `until` waits for them.
     :param reactor: the one that *launcher* uses.
+    :ivar listening: whether it can be connected to; set it to False for a daemon that is away.
     """
 
     def __init__(
@@ -349,6 +374,9 @@ class MemoryDaemon:
         self.reactor = MemoryReactor() if reactor is None else reactor
         self.fake = FakeLauncher()
         self.shutdown_asked = False
+        self.listening = True
+        self._connections: list[MemoryTransport] = []
+        self._clients: list[Client] = []
         self.service = DaemonService(
             self.reactor,
             self.fake if launcher is None else launcher,
@@ -365,11 +393,55 @@ class MemoryDaemon:
         """The children, in the order in which they were started."""
         return self.fake.children
 
-    def connect(self) -> Deferred[Client]:
-        """A client of this daemon; fires once HELLO has been answered, which takes a `settle`."""
+    def connect(
+        self,
+        *,
+        reconnect: bool = True,
+        patience: float | None = PATIENCE,
+        on_disconnected: Callable[[ConnectionClosed], object] | None = None,
+        on_reconnected: Callable[[Welcome], object] | None = None,
+    ) -> Deferred[Client]:
+        """A client of this daemon; fires once HELLO has been answered, which takes a `settle`.
+
+        The parameters are those of `netdaemon.connect`.
+        """
+
+        def connected(session: Session) -> Client:
+            client = Client(
+                session,
+                dial=self._dial if reconnect else None,
+                patience=patience,
+                on_disconnected=on_disconnected,
+                on_reconnected=on_reconnected,
+            )
+            self._clients.append(client)
+            return client
+
+        return self._dial().addCallback(connected)
+
+    def _dial(self) -> Deferred[Session]:
+        if not self.listening:
+            error = ConnectFailed("nobody listens")
+            error.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
+            return fail(error)
         session = Session(self.reactor)
-        join(self.reactor, self.service.build(False), session, os.geteuid())
-        return session.greeted().addCallback(lambda _: Client(session))
+        self._connections = [one for one in self._connections if one.connected]
+        self._connections.append(join(self.reactor, self.service.build(False), session, os.geteuid()))
+        return session.greeted().addCallback(lambda _: session)
+
+    def drop_connections(self, *, to_daemon: int = 0, to_client: int = 0) -> None:
+        """Cut all connections, as a daemon does that is killed; what was under way is lost.
+
+        Clients connect again when time passes: ``reactor.advance(1)`` is enough.
+
+        :param to_daemon: bytes that still come through to the daemon, which may be a part of a message.
+        :param to_client: bytes that still come through to the client, after that.
+        """
+        connections, self._connections = self._connections, []
+        for one in connections:
+            one.cut(to_daemon)
+            one.other.cut(to_client)
+            one.abortConnection()
 
     def settle(self, waiting: Deferred[T] | None = None) -> T | None:
         """Let everything happen that can, without time passing.
@@ -402,14 +474,15 @@ class MemoryDaemon:
             if not self.reactor.turn():
                 time.sleep(0.001)
 
-    def connect_now(self) -> Client:
-        """A client of this daemon, connected."""
-        client = self.settle(self.connect())
+    def connect_now(self, **options: Any) -> Client:
+        """A client of this daemon, connected; options as for `connect`."""
+        client = self.settle(self.connect(**options))
         assert client is not None
         return client
 
     def stop(self) -> None:
-        """End the daemon and clean up. Children that still run are taken to die of the first signal."""
+        """End the daemon and its clients, and clean up. Children that still run die of the first signal."""
+        self.listening = False
         for child in self.children:
             if child.status is None:
                 child.exit(signal=15)
@@ -419,5 +492,7 @@ class MemoryDaemon:
             if stopping.called:
                 break
             self.reactor.advance(0.1)
+        for client in self._clients:
+            self.settle(client.disconnect())
         for child in self.children:
             child.clean()

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from netdaemon import LaunchFailed, NoSuchProcess
+from netdaemon import ConnectionClosed, LaunchFailed, NoSuchProcess
 from netdaemon.keeper.child import LaunchError
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.testing import MemoryDaemon, MemoryReactor
@@ -89,3 +89,53 @@ def test_a_terminal_that_the_test_plays() -> None:
     assert record.code == 2
     assert process.offset == len(b"typed\r\n" + b"shown\r\n")
     daemon.stop()
+
+
+def test_a_program_is_seen_through_a_loss() -> None:
+    """The daemon is away for a while; as the module's docstring has it."""
+    daemon = MemoryDaemon()
+    told: list[object] = []
+    client = daemon.connect_now(on_disconnected=told.append, on_reconnected=told.append)
+    process = daemon.settle(client.start(["/srv/game"]))
+    assert process is not None
+    daemon.listening = False
+    daemon.drop_connections()
+    writing = process.write(b"input")
+    daemon.reactor.advance(5)
+    daemon.settle()
+    assert not writing.called
+    daemon.listening = True
+    daemon.reactor.advance(5)
+    assert daemon.settle(writing) == 5
+    assert daemon.children[0].read() == b"input"
+    assert isinstance(told[0], ConnectionClosed)
+    assert told[1:] == [client.daemon]
+    daemon.stop()
+    assert daemon.reactor.getDelayedCalls() == []
+
+
+def test_a_part_of_what_was_under_way_comes_through() -> None:
+    """Requests whole or in part, replies not; and a client that does not connect again."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now(reconnect=False)
+    client.start(["/srv/one"]).addErrback(lambda failure: failure.trap(ConnectionClosed) and None)
+    daemon.drop_connections(to_daemon=10)
+    assert daemon.children == []
+    client = daemon.connect_now(reconnect=False)
+    client.start(["/srv/two"]).addErrback(lambda failure: failure.trap(ConnectionClosed) and None)
+    daemon.drop_connections(to_daemon=1 << 20)
+    assert [child.spec.argv for child in daemon.children] == [(b"/srv/two",)]
+    daemon.stop()
+
+
+def test_clients_end_with_the_daemon() -> None:
+    """Whatever waits for it has an end, too."""
+    daemon = MemoryDaemon()
+    client = daemon.connect_now()
+    lost = client.when_disconnected()
+    daemon.drop_connections()
+    asking = client.info()
+    daemon.stop()
+    assert isinstance(daemon.settle(lost), ConnectionClosed)
+    with pytest.raises(ConnectionClosed):
+        daemon.settle(asking)

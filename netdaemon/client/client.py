@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProcessProtocol
 
 from netdaemon.client import spawn
+from netdaemon.client.reconnecting import PATIENCE, Line
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.client.session import Session
 from netdaemon.errors import ConnectionClosed, NetdaemonError
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, DaemonInfo, Listing, OfProcess, Started, Welcome
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Request, Shutdown, Start, Wait
-from netdaemon.wire.records import Channel, Fate, ProcessRecord, Pty, Scope, Until
+from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
 
 OsText = str | bytes
 T = TypeVar("T")
@@ -24,7 +26,8 @@ T = TypeVar("T")
 # `Client` has a method of that name.
 Records = list[ProcessRecord]
 
-BOTH = (Channel.STDOUT, Channel.STDERR)
+# Random bytes of the key of a START: no two have the same.
+KEY_BYTES = 8
 
 
 class Client:
@@ -34,33 +37,54 @@ class Client:
     ConnectionClosed when the connection ends before the reply, and with LocalProtocolError where the agreed version
     of the protocol cannot say it. Cancelling one takes nothing back: the request was sent, its reply is swallowed.
 
+    A client that reconnects makes another connection when it has lost one. Attachments go on over it, where they were.
+    Requests that can do no harm when they are carried out twice (those for information, ATTACH, WAIT, and START by its
+    key) are sent again; KILL, REMOVE and SHUTDOWN whose reply was lost fail with ConnectionClosed, and whether they
+    were carried out is unknown. What is asked for meanwhile waits.
+
     :param session: a session whose HELLO has been answered.
+    :param dial: connects again; the other parameters are about that, as in `netdaemon.connect`. None: nothing does.
+    :ivar line: the conversation, over one connection after another.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(
+        self,
+        session: Session,
+        *,
+        dial: Callable[[], Deferred[Session]] | None = None,
+        patience: float | None = PATIENCE,
+        on_disconnected: Callable[[ConnectionClosed], object] | None = None,
+        on_reconnected: Callable[[Welcome], object] | None = None,
+    ) -> None:
+        self.line = Line(
+            session,
+            dial=dial,
+            patience=patience,
+            on_disconnected=on_disconnected,
+            on_reconnected=on_reconnected,
+        )
 
     @property
     def session(self) -> Session:
-        """The present connection."""
-        return self._session
+        """The present connection, or the last one; do not keep it."""
+        return self.line.session
 
     @property
     def daemon(self) -> Welcome:
         """What the daemon said of itself in its answer to HELLO."""
-        welcome = self._session.welcome
+        welcome = self.session.welcome
         assert welcome is not None
         return welcome
 
     @property
     def version(self) -> int:
         """The version of the protocol that is spoken."""
-        return self._session.version
+        return self.session.version
 
     @property
     def window(self) -> int:
         """How many bytes of input may wait for one process; 0 where the daemon does not say."""
-        return self._session.window
+        return self.session.window
 
     # --- processes ---------------------------------------------------------------------------------------------------
 
@@ -76,6 +100,7 @@ class Client:
         pty: Pty | bool | None = None,
         merge: bool | None = None,
         keep: int | None = None,
+        key: str | None = None,
         attach: bool = True,
         from_: int | None = None,
         channels: Iterable[int] | None = None,
@@ -94,13 +119,16 @@ class Client:
         :param pty: a terminal instead of pipes; True for one of the usual size.
         :param merge: one pipe for both outputs, which keeps their order.
         :param keep: how many bytes of output the daemon keeps.
+        :param key: the same START with the same key again, over whatever connection, starts nothing and finds the
+            process of the first one, until that is removed. None: a random one, if the client reconnects, so that a
+            START whose reply was lost can be sent again.
         :param attach: whether to follow its output and feed it; the following parameters are about that.
         :param from_: as for `attach`.
         :param sole_writer: nobody else writes to it; then input goes out without waiting for each piece. Untrue, input
             is lost, and `RemoteProcess.write` fails with StdinHole.
         :return: fires once the program is being executed. Cancelling it does not end the process.
         :raises LaunchFailed: (errback) ``stage`` and ``errno`` say why; nothing was started.
-        :raises NameTaken, LimitReached, BadRequest: (errback) nothing was started.
+        :raises NameTaken, SpecDiffers, LimitReached, BadRequest: (errback) nothing was started.
         """
         if isinstance(argv, str | bytes):
             raise TypeError(f"argv is a list of the program and its arguments, as [{argv!r}], and not {argv!r}")
@@ -109,6 +137,8 @@ class Client:
         elif pty and not isinstance(pty, Pty):
             raise TypeError(f"pty is a netdaemon.Pty, or True, and not {pty!r}")
         wanted = None if channels is None else tuple(channels)
+        if key is None and self.line.lasting:
+            key = secrets.token_hex(KEY_BYTES)
         return self._attaching(
             lambda: Start(
                 argv=tuple(map(os_text, argv)),
@@ -120,13 +150,13 @@ class Client:
                 pty=pty or None,
                 merge=merge,
                 keep=keep,
+                key=key,
                 attach=attach or None,
                 from_=from_,
                 channels=wanted,
                 hold=hold,
                 read_only=read_only,
             ),
-            wanted,
             sole_writer,
         )
 
@@ -160,26 +190,21 @@ class Client:
                 hold=hold,
                 read_only=read_only,
             ),
-            wanted,
             sole_writer,
         )
 
-    def _attaching(self, message: Any, channels: tuple[int, ...] | None, sole_writer: bool) -> Deferred[RemoteProcess]:
+    def _attaching(self, message: Callable[[], Start | Attach], sole_writer: bool) -> Deferred[RemoteProcess]:
         try:
             request = message()
         except NetdaemonError as error:
             return fail(error)
-        session = self._session
-        id, asking = session.request_with_id(request)
 
-        def answered(reply: Attached | Started) -> RemoteProcess:
+        def answered(session: Session, id: int, reply: Attached | Started) -> RemoteProcess:
             if isinstance(reply, Started):
                 return RemoteProcess(self, reply.process)
-            return RemoteProcess.of_reply(
-                self, session, id, reply, channels=frozenset(channels or BOTH), sole_writer=sole_writer
-            )
+            return RemoteProcess.of_reply(self, session, id, reply, asked=request, sole_writer=sole_writer)
 
-        return asking.addCallback(answered)
+        return self.line.attach(request, answered)
 
     def list(self, *select: str) -> Deferred[Records]:
         """The records of the processes that match every term, oldest first.
@@ -192,7 +217,7 @@ class Client:
         records: Records = []
         after: str | None = None
         while True:
-            page: Listing = await self._session.request(List(select=select or None, after=after))
+            page: Listing = await self.line.request(List(select=select or None, after=after))
             records.extend(page.processes)
             if page.after is None:
                 return records
@@ -215,7 +240,7 @@ class Client:
         :raises AlreadyExited: (errback) there is nobody to get it.
         :raises WrongGeneration: (errback) it has been started anew since *generation*.
         """
-        # This one is asked for by the thousand: there is nothing between it and the session.
+        # This one is asked for by the thousand: there is little between it and the session.
         number = signal if signal.__class__ is int else number_of(signal)
         try:
             request = Kill(
@@ -226,7 +251,7 @@ class Client:
             )
         except NetdaemonError as error:
             return fail(error)
-        return self._session.request(request).addCallback(_nothing)
+        return self.line.request(request).addCallback(_nothing)
 
     def wait(self, process: str | RemoteProcess, for_: Until | str | None = None) -> Deferred[ProcessRecord]:
         """The record of a process when it has exited; or when it has ``ended`` (its output is closed, too), is
@@ -261,37 +286,40 @@ class Client:
 
     def info(self) -> Deferred[DaemonInfo]:
         """What the daemon is, allows and has."""
-        return self._session.request(Info())
+        return self.line.request(Info())
 
     def shutdown(self, processes: Fate | str | None = None) -> Deferred[None]:
-        """End the daemon in order."""
+        """End the daemon in order. Once it has answered, the end of the connection is not taken for a loss, unless the
+        processes are kept."""
         return self._ask(lambda: Shutdown(processes=None if processes is None else Fate(processes))).addCallback(
             _nothing
         )
 
     def request(self, message: Request) -> Deferred[Any]:
         """Send a request of `netdaemon.wire.commands`; fires with its reply."""
-        return self._session.request(message)
+        return self.line.request(message)
 
     def disconnect(self) -> Deferred[None]:
-        """Close the connection once all requests have been sent; fires when it is closed.
+        """Close the connection once all requests have been sent, and make no other; fires when it is closed.
 
-        Processes go on. Whatever waits for a reply fails with ConnectionClosed.
+        Processes go on. Whatever waits for a reply, or for another connection, fails with ConnectionClosed.
         """
-        return self._session.close().addCallback(_nothing)
+        return self.line.close().addCallback(_nothing)
 
     close = disconnect
 
     def when_disconnected(self) -> Deferred[ConnectionClosed]:
-        """A new Deferred that fires with the reason when the connection is over; at once if it is."""
-        return self._session.when_lost()
+        """A new Deferred that fires with the reason when the client is over for good: it was closed, has given up, or
+        has lost its connection and does not reconnect. At once if it is.
+        """
+        return self.line.when_over()
 
     def _ask(self, message: Any) -> Deferred[Any]:
         try:
             request = message()
         except NetdaemonError as error:
             return fail(error)
-        return self._session.request(request)
+        return self.line.request(request)
 
 
 def os_text(value: OsText) -> str:

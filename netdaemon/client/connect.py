@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from netdaemon.client.client import Client
+from netdaemon.client.reconnecting import PATIENCE
 from netdaemon.client.session import Session
 from netdaemon.defaults import socket_path
-from netdaemon.errors import TimedOut
+from netdaemon.errors import ConnectionClosed, TimedOut
 from netdaemon.sockets import connector
+from netdaemon.wire.answers import Welcome
 
 # Seconds for connecting and HELLO: longer than a daemon that has just been restarted under load takes.
 TIMEOUT = 10.0
@@ -20,9 +23,20 @@ FORMS = "unix:/path, or unix-seqpacket:/path for version 1 of the protocol"
 
 
 def connect(
-    reactor: Any, endpoint: str | None = None, *, version: int | None = None, timeout: float | None = TIMEOUT
+    reactor: Any,
+    endpoint: str | None = None,
+    *,
+    version: int | None = None,
+    timeout: float | None = TIMEOUT,
+    reconnect: bool = True,
+    patience: float | None = PATIENCE,
+    on_disconnected: Callable[[ConnectionClosed], object] | None = None,
+    on_reconnected: Callable[[Welcome], object] | None = None,
 ) -> Deferred[Client]:
     """Connect to a daemon.
+
+    A daemon that has been killed or is restarted while its processes go on is connected to again, by the client itself:
+    see `Client`. The first connection is tried for once.
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     :param endpoint: ``unix:/path``, or ``unix-seqpacket:/path``, where version 1 is spoken. None: the socket that
@@ -30,6 +44,10 @@ def connect(
     :param version: the highest version of the protocol to offer: 2 unless said; 1 for a daemon of 2009. What an older
         version cannot say fails with LocalProtocolError.
     :param timeout: seconds in which the daemon must have answered HELLO; None: as long as it takes.
+    :param reconnect: whether to connect again when the connection is lost. Over version 1, it never is.
+    :param patience: seconds after a loss for which that is tried; None: for ever.
+    :param on_disconnected: called with the reason when the connection is lost and another one is tried for.
+    :param on_reconnected: called with what the daemon said to HELLO when there is another one.
     :return: fires with the client. Cancelling it closes the connection.
     :raises ValueError: there is no such endpoint or version.
     :raises ConnectFailed: (errback) nobody listens there, or not for us.
@@ -47,21 +65,35 @@ def connect(
     packets = kind == "unix-seqpacket"
     if packets and version == 2:
         raise ValueError("version 2 of the protocol is not spoken on a SOCK_SEQPACKET socket; use unix:/path")
-    session = Session(reactor, version=version or (1 if packets else 2), packets=packets)
-    connecting = Deferred.fromCoroutine(_connect(reactor, os.path.expanduser(path), session, packets))
-    if timeout is not None:
-        connecting.addTimeout(timeout, reactor, lambda _, seconds: _too_late(endpoint, seconds))
-    return connecting
+    place = os.path.expanduser(path)
+
+    def dial() -> Deferred[Session]:
+        session = Session(reactor, version=version or (1 if packets else 2), packets=packets)
+        connecting = Deferred.fromCoroutine(_connect(reactor, place, session, packets))
+        if timeout is not None:
+            connecting.addTimeout(timeout, reactor, lambda _, seconds: _too_late(endpoint, seconds))
+        return connecting
+
+    def connected(session: Session) -> Client:
+        return Client(
+            session,
+            dial=dial if reconnect else None,
+            patience=patience,
+            on_disconnected=on_disconnected,
+            on_reconnected=on_reconnected,
+        )
+
+    return dial().addCallback(connected)
 
 
-async def _connect(reactor: Any, path: str, session: Session, packets: bool) -> Client:
+async def _connect(reactor: Any, path: str, session: Session, packets: bool) -> Session:
     await connector.connect(reactor, path, session, packets=packets)
     try:
         await session.greeted()
     except BaseException:
         session.abort()
         raise
-    return Client(session)
+    return session
 
 
 def _too_late(endpoint: str, seconds: float) -> None:

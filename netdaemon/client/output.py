@@ -39,7 +39,7 @@ class Listener:
         """The attachment is over, and nothing follows."""
 
     def on_lost(self, error: ConnectionClosed) -> None:
-        """The connection is lost, and nothing follows; the process goes on without us."""
+        """The connection is lost, there will be no other, and nothing follows; the process goes on without us."""
 
 
 class Delivery:

@@ -20,7 +20,7 @@ class ProcessNotStarted(ProcessTerminated):
 
 
 class ProcessLost(ProcessTerminated):
-    """The connection is lost: the process goes on, and what becomes of it is not known here."""
+    """The connection is lost for good: the process goes on, and what becomes of it is not known here."""
 
 
 def reason_of(record: ProcessRecord) -> ProcessDone | ProcessTerminated:

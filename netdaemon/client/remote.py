@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netdaemon.client.attachment import Attachment, Make
 from netdaemon.client.output import Delivery, Listener
 from netdaemon.client.session import Session
 from netdaemon.client.stdin import Stdin
 from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
-from netdaemon.wire.commands import Data, Detach, Flow, Kill, Resize, Wait
+from netdaemon.wire.commands import Attach, Data, Flow, Kill, Resize, Start, Wait
 from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope, State, Until
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ END_OF_TRANSMISSION = b"\x04"
 
 OVER = (State.EXITED, State.FAILED)
 
+BOTH = (Channel.STDOUT, Channel.STDERR)
+
 _log = Logger()
 
 
@@ -36,9 +39,12 @@ class RemoteProcess:
     Output waits here until somebody takes it: a `Listener` given to `listen`, or whoever iterates over `output`. When
     too much waits, the daemon is asked to send no more; it then drops or holds, as the attachment was asked for.
 
+    A lost connection is nothing that is to be seen here, if the client makes another one: the attachment goes on over
+    that, with the next output, and with the input that the daemon does not have.
+
     :ivar client: whose it is.
     :ivar offset: the offset of the next output to come; attach from here to go on.
-    :ivar attached: whether output comes and input is taken.
+    :ivar attached: whether output comes and input is taken, now or when there is a connection again.
     """
 
     def __init__(self, client: Client, record: ProcessRecord) -> None:
@@ -46,9 +52,10 @@ class RemoteProcess:
         self.offset = record.end
         self.attached = False
         self._record = record
-        self._session: Session | None = None
-        self._to = 0
+        self._attachment: Attachment | None = None
         self._stdin: Stdin | None = None
+        # The channels whose EOF has come, and the states, by generation: a new attachment is told them again.
+        self._told: set[object] = set()
         # What the reader of the output has seen, which may be less than what has come.
         self._open: set[int] = set()
         self._status_taken = False
@@ -66,19 +73,18 @@ class RemoteProcess:
         id: int,
         reply: Attached,
         *,
-        channels: frozenset[int],
+        asked: Start | Attach,
         sole_writer: bool,
     ) -> RemoteProcess:
         """The process that *session* is attached to now; to be called in the callback of the reply."""
         process = cls(client, reply.process)
-        process._session = session
-        process._to = id
         process.attached = True
         process.offset = reply.offset
         # What is closed already is told as an event, too, where it belongs.
-        process._open = process._outputs() & channels
+        process._open = process._outputs() & set(asked.channels or BOTH)
         process._stdin = Stdin(session, id, reply.stdin_end, sole_writer=sole_writer)
-        session.adopt(id, process)
+        process._stdin.resumes = lambda: client.line.resumes
+        process._attachment = Attachment(client.line, session, id, process, asked)
         return process
 
     def _outputs(self) -> set[int]:
@@ -113,7 +119,7 @@ class RemoteProcess:
         and nothing else.
 
         :raises NoSuchProcess: (errback) it was removed before we knew.
-        :raises ConnectionClosed: (errback) the connection is lost.
+        :raises ConnectionClosed: (errback) the connection is lost, and there will be no other.
         """
         if self._record.state in OVER:
             return succeed(self._record)
@@ -133,7 +139,7 @@ class RemoteProcess:
         if self._asked_exit:
             return
         self._asked_exit = True
-        asking = self.client.session.request(Wait(process=self.id, for_=Until.EXITED))
+        asking = self.client.line.request(Wait(process=self.id, for_=Until.EXITED))
         asking.addCallbacks(self._exit_told, self._exit_unknown)
         asking.addErrback(lambda failure: _log.failure("an exit could not be told", failure))
 
@@ -166,7 +172,9 @@ class RemoteProcess:
         :raises AlreadyExited: (errback) the process has exited.
         :raises StdinClosed: (errback) EOF was sent, by us or another.
         :raises Denied: (errback) the attachment is read-only.
-        :raises ConnectionClosed: (errback) how much was taken is unknown.
+        :raises ConnectionClosed: (errback) how much was taken is unknown: the connection is lost and there will be no
+            other; or, where there are other writers, it was lost while this was under way, and input was taken
+            meanwhile that may or may not be this. What is written later goes on.
 
         Source: DATA in the protocol description.
         """
@@ -189,7 +197,7 @@ class RemoteProcess:
 
     def close_output(self, channel: int) -> Deferred[None]:
         """Close the daemon's reading end of an output, for everybody: a process that goes on writing gets SIGPIPE."""
-        return self._about_attachment(lambda to: Data(to=to, channel=channel))
+        return self._about_attachment(lambda to: Data(to=to, channel=channel), repeat=True)
 
     @property
     def unsafe(self) -> int:
@@ -210,6 +218,7 @@ class RemoteProcess:
 
         :raises AlreadyExited: (errback) there is nobody to get it.
         :raises Denied: (errback) you may not.
+        :raises ConnectionClosed: (errback) whether it was sent is unknown.
         """
         if not self.attached:
             return self.client.kill(self.id, signal, scope=scope, generation=generation)
@@ -221,20 +230,21 @@ class RemoteProcess:
 
         :raises BadRequest: (errback) it has none.
         """
-        return self._about_attachment(lambda to: Resize(to=to, rows=rows, columns=columns))
+        return self._about_attachment(lambda to: Resize(to=to, rows=rows, columns=columns), repeat=True)
 
     def detach(self) -> Deferred[None]:
-        """End the attachment; the process goes on, its standard input stays open. `Listener.on_end` follows."""
-        return self._about_attachment(lambda to: Detach(to=to))
+        """End the attachment; the process goes on, its standard input stays open. `Listener.on_end` follows.
 
-    def _about_attachment(self, message: Any) -> Deferred[None]:
-        if self._session is None or not self.attached:
+        A connection that is lost meanwhile has ended it, too.
+        """
+        if self._attachment is None or not self.attached:
             return fail(self._not_attached())
-        try:
-            request = message(self._to)
-        except NetdaemonError as error:
-            return fail(error)
-        return self._session.request(request).addCallback(lambda _: None)
+        return self._attachment.detach().addCallback(lambda _: None)
+
+    def _about_attachment(self, make: Make, *, repeat: bool = False) -> Deferred[None]:
+        if self._attachment is None or not self.attached:
+            return fail(self._not_attached())
+        return self._attachment.request(make, repeat=repeat).addCallback(lambda _: None)
 
     def _not_attached(self) -> NetdaemonError:
         if self._lost is not None:
@@ -264,10 +274,10 @@ class RemoteProcess:
         Yields `Output` (``channel``, ``payload``, ``offset``, ``time``) and, where output is not kept any more, `Gap`.
         Ends when the process has exited and its outputs are closed, or when the attachment is over.
 
-        :raises ConnectionClosed: the connection was lost; what had come was yielded before.
+        :raises ConnectionClosed: the connection was lost for good; what had come was yielded before.
         :raises NotAttached: there is no attachment, and was none.
         """
-        if self._session is None:
+        if self._attachment is None:
             raise self._not_attached()
         while not self._finished():
             item = await self._delivery.take()
@@ -293,19 +303,29 @@ class RemoteProcess:
 
     def event(self, message: Event) -> None:
         if type(message) is Output:
-            self.offset = message.offset + len(message.payload)
             if not message.payload:
+                if self._was_told(message.channel):
+                    return
                 eof = tuple(sorted({*self._record.eof, message.channel}))
                 self._record = dataclasses.replace(self._record, eof=eof)
+            self.offset = message.offset + len(message.payload)
         elif type(message) is Gap:
             self.offset = message.to
         elif type(message) is Status:
+            if self._was_told((message.generation, message.state)):
+                return
             self._status(message)
         elif type(message) is End:
             self._ended(message.reason)
         self._delivery.put(message)
         if type(message) is Status and message.state in OVER:
             self._exited()
+
+    def _was_told(self, what: object) -> bool:
+        if what in self._told:
+            return True
+        self._told.add(what)
+        return False
 
     def _status(self, status: Status) -> None:
         over = status.state in OVER
@@ -322,16 +342,36 @@ class RemoteProcess:
 
     def _ended(self, reason: Reason) -> None:
         self.attached = False
+        error = NotAttached(f"the attachment to process {self.id} is over: {reason.value}", process=self.id)
         if self._stdin is not None:
-            self._stdin.fail(NotAttached(f"the attachment to process {self.id} is over: {reason.value}"))
+            self._stdin.fail(error)
+        if self._attachment is not None:
+            self._attachment.close(error)
         if self._exits:
             self._ask_exit()
 
     def lost(self, error: ConnectionClosed) -> None:
+        if self._attachment is None or not self._attachment.interrupted():
+            self.over(error)
+        elif self._stdin is not None:
+            self._stdin.interrupt()
+
+    def resumed(self, reply: Attached) -> None:
+        assert self._attachment is not None
+        if self._stdin is not None:
+            self._stdin.resume(self._attachment.session, self._attachment.to, reply.stdin_end)
+        if self._delivery.pressure:
+            self._flow(True)
+
+    def over(self, error: ConnectionClosed) -> None:
+        if not self.attached:
+            return
         self.attached = False
         self._lost = error
         if self._stdin is not None:
             self._stdin.fail(error)
+        if self._attachment is not None:
+            self._attachment.close(error)
         self._delivery.put(error)
         exits, self._exits = self._exits, []
         for one in exits:
@@ -339,14 +379,17 @@ class RemoteProcess:
 
     def _flow(self, paused: bool) -> None:
         """The daemon is to send nothing, or to go on."""
-        if not self.attached or self._session is None:
+        attachment = self._attachment
+        if not self.attached or attachment is None:
             return
-        if self._session.version == 1:
-            self._session.hold_reading(paused)
+        if attachment.session.version == 1:
+            attachment.session.hold_reading(paused)
             return
-        asking = self._session.request(Flow(to=self._to, paused=paused))
-        # The attachment may be over by the time this arrives, and then there is nothing to pause.
-        asking.addErrback(lambda failure: failure.trap(Refusal, ConnectionClosed) and None)
-        asking.addErrback(lambda failure: _log.failure("flow control failed", failure))
+        if attachment.live:
+            # Otherwise it is said when the attachment goes on.
+            asking = attachment.session.request(Flow(to=attachment.to, paused=paused))
+            # The attachment may be over by the time this arrives, and then there is nothing to pause.
+            asking.addErrback(lambda failure: failure.trap(Refusal, ConnectionClosed) and None)
+            asking.addErrback(lambda failure: _log.failure("flow control failed", failure))
         if paused and self._exits:
             self._ask_exit()

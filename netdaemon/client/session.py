@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -60,12 +61,14 @@ class Session(TwistedProtocol):
     :param packets: whether the connection is a SOCK_SEQPACKET.
     :ivar welcome: what the daemon said to HELLO; None until then.
     :ivar ended: why the connection is over; None while it is not.
+    :ivar on_end: called with that, after all that was outstanding has failed. Must not raise.
     """
 
     def __init__(self, reactor: Any, *, version: int = VERSION, packets: bool = False) -> None:
         self.reactor = reactor
         self.welcome: Welcome | None = None
         self.ended: ConnectionClosed | None = None
+        self.on_end: Callable[[ConnectionClosed], object] | None = None
         self._connection = ClientConnection(version=version, packets=packets)
         self._packets = packets
         self._pending: dict[int, Deferred[Any]] = {}
@@ -290,6 +293,8 @@ class Session(TwistedProtocol):
             sink.lost(error)
         for one in pending:
             one.errback(error)
+        if self.on_end is not None:
+            self.on_end(error)
 
 
 def _because(message: str, cause: BaseException | None) -> ConnectionClosed:

@@ -5,8 +5,8 @@ What is as in Twisted: descriptors 0 to 2 as pipes, or a terminal; the order of 
 - ``pid`` is None until the daemon has answered. What is done before (writes, signals, closing) is done then.
 - A program that cannot be executed ends with `ProcessNotStarted`, a ProcessTerminated with exit code 1 as Twisted's
   child would have, whose ``__cause__`` is the daemon's refusal; there is no traceback on stderr.
-- When the connection is lost the process goes on, but nothing is known of it any more: `ProcessLost`, a
-  ProcessTerminated with neither exit code nor signal.
+- When the connection is lost for good, the client having given up, the process goes on, but nothing is known of it any
+  more: `ProcessLost`, a ProcessTerminated with neither exit code nor signal. A loss before that is not to be seen.
 - ``uid`` and ``gid`` are refused with ValueError, and so are descriptors of this process for the child's.
 - ``path`` and a relative ``executable`` are this process's directory: client and daemon are taken to share a host.
 """

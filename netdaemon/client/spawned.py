@@ -142,7 +142,7 @@ class SpawnedProcess:
                 self.channel_lost(channel)
 
     def connection_lost(self, error: ConnectionClosed) -> None:
-        """Nothing more is told; the process goes on."""
+        """Nothing more is told, and there is no hope of it; the process goes on."""
         self._over(lost(error))
 
     def _exit_told(self, record: ProcessRecord) -> None:
@@ -177,8 +177,19 @@ class SpawnedProcess:
         self._stop_producer()
         if self.process is not None and not self._reason.check(ProcessLost):
             # Before the protocol is told, so that whoever asks then finds nothing of it left. END comes by this, too.
-            self._end_quietly(self._client.remove(self.process))
+            self._end_quietly(Deferred.fromCoroutine(self._remove(self.process)))
         self._tell("processEnded", self._reason)
+
+    async def _remove(self, process: RemoteProcess) -> None:
+        """Have the daemon forget it; again if the connection was lost before it said so: an id is never used again."""
+        while True:
+            try:
+                await self._client.remove(process)
+            except ConnectionClosed:
+                if self._client.session.ended is not None and self._client.line.resumes:
+                    continue
+                raise
+            return
 
     def _end_quietly(self, deferred: Deferred[Any]) -> None:
         """It makes no difference any more whether this succeeds."""

@@ -1,4 +1,4 @@
-"""The input of one remote process: cut, kept until it is safe, repeated where there was no room; knows no sockets."""
+"""The input of one remote process: cut, kept until it is safe, repeated where it was not taken; knows no sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netdaemon.errors import NetdaemonError, StdinClosed, StdinFull, StdinHole
+from netdaemon.errors import AlreadyExited, ConnectionClosed, NetdaemonError, StdinClosed, StdinFull, StdinHole
 from netdaemon.wire.answers import Taken
 from netdaemon.wire.commands import Data
 
@@ -53,23 +53,28 @@ class Stdin:
     A sole writer says where each piece belongs (``at``), has up to a window's worth under way, and goes back to where
     the daemon stopped when there was no room. Anybody else has one piece under way, so that the order holds.
 
+    When the connection is lost, all waits until there is another one, and the daemon tells how far it has come. To a
+    sole writer that says all. Anybody else knows by it only if *nothing* was taken since the last reply: then the piece
+    that was under way is sent again. Otherwise it may have been that piece, or another's; the writes that had a part in
+    it fail, nothing more of them is sent, and those after them go on.
+
     :param to: the attachment.
     :param end: the stdin offset at which writing begins.
     :ivar end: the offset after what is known to be safe.
     :ivar on_moved: called when something became safe.
+    :ivar resumes: whether another connection will take the place of a lost one.
     """
 
     def __init__(self, session: Requests, to: int, end: int, *, sole_writer: bool) -> None:
         self.end = end
         self.failure: NetdaemonError | None = None
         self.on_moved: Callable[[], None] | None = None
-        self._session = session
-        self._to = to
+        self.resumes: Callable[[], bool] = lambda: False
         self._sole_writer = sole_writer and session.version > 1
-        self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
-        # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
-        self._most = max(session.window, self._limit) if self._sole_writer else self._limit
-        self._room = self._most
+        self._interrupted = False
+        # The offset after all that was ever sent.
+        self._furthest = end
+        self._bind(session, to)
         self._queue: deque[bytes | memoryview] = deque()
         self._sent: deque[bytes] = deque()
         self._sent_size = 0
@@ -79,10 +84,19 @@ class Stdin:
         self._waiting: deque[tuple[int, Deferred[int]]] = deque()
         self._eof: Deferred[None] | None = None
         self._eof_sent = False
+        self._eof_repeated = False
         # Replies to what was sent before we went back say nothing.
         self._round = 0
         self._delay = BACKOFF_LEAST
         self._retry: Any = None
+
+    def _bind(self, session: Requests, to: int) -> None:
+        self._session = session
+        self._to = to
+        self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
+        # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
+        self._most = max(session.window, self._limit) if self._sole_writer else self._limit
+        self._room = self._most
 
     @property
     def pending(self) -> int:
@@ -120,10 +134,7 @@ class Stdin:
         if self.failure is not None:
             return
         self.failure = error
-        self._round += 1
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._stop()
         self._queue.clear()
         self._sent.clear()
         waiting, self._waiting = self._waiting, deque()
@@ -133,19 +144,97 @@ class Stdin:
             self._eof.errback(error)
             self._eof.addErrback(lambda _: None)
 
+    def _stop(self) -> None:
+        """What was sent is not answered any more, and what waits is not sent."""
+        self._round += 1
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    # --- from one connection to the next -----------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """The connection is lost: wait for `resume`."""
+        self._interrupted = True
+        self._stop()
+
+    def resume(self, session: Requests, to: int, end: int) -> None:
+        """Go on over another connection.
+
+        :param end: the offset after all that the daemon has taken, from whomever.
+        """
+        if self.failure is not None:
+            return
+        self._interrupted = False
+        self._bind(session, to)
+        self._delay = BACKOFF_LEAST
+        if self._eof_sent and self._eof is not None and not self._eof.called:
+            self._eof_sent, self._eof_repeated = False, True
+        known, under_way = self.end, self._sent_size
+        furthest = self._furthest if self._sole_writer else end
+        if not known <= end <= furthest:
+            self.fail(
+                NetdaemonError(
+                    f"the daemon has taken {end} bytes of input, and {known} were safe of {furthest} sent: "
+                    + ("input that was safe is gone" if end < known else "somebody else writes to this process, too")
+                )
+            )
+            return
+        self._queue.extendleft(reversed(self._sent))
+        self._sent.clear()
+        self._sent_size = 0
+        if self._sole_writer:
+            self._drop(end - known)
+            self._safe_now(end - known, end)
+        elif under_way and end != known:
+            self._give_up(under_way, end)
+        else:
+            self.end = end
+        self._push()
+
+    def _drop(self, count: int) -> None:
+        """Forget so many bytes from the front of the queue."""
+        while count:
+            first = self._queue.popleft()
+            if len(first) > count:
+                self._queue.appendleft(memoryview(first)[count:])
+                return
+            count -= len(first)
+
+    def _give_up(self, under_way: int, end: int) -> None:
+        """Whether so many bytes were taken is unknown: what they were a part of fails."""
+        error = ConnectionClosed(
+            f"the connection was lost while {under_way} bytes of input were under way, and others may write to this "
+            f"process: its input went from {self.end} to {end} meanwhile, which may or may not be these"
+        )
+        failed = []
+        until = self._safe
+        while until < self._safe + under_way:
+            until, done = self._waiting.popleft()
+            failed.append(done)
+        self._drop(until - self._safe)
+        self._safe, self.end = until, end
+        for done in failed:
+            done.errback(error)
+        if self.on_moved is not None:
+            self.on_moved()
+
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def _push(self) -> None:
         """Send what may be sent now."""
-        if self._retry is not None or self.failure is not None:
+        if self._retry is not None or self.failure is not None or self._interrupted:
             return
-        while self._queue and self._sent_size < self._room and (self._sole_writer or not self._sent):
+        while self._queue and not self._interrupted and self._sent_size < self._room:
+            if self._sent and not self._sole_writer:
+                break
             piece = self._next_piece(min(self._limit, self._room - self._sent_size))
             at = self.end + self._sent_size if self._sole_writer else None
             self._sent.append(piece)
             self._sent_size += len(piece)
+            self._furthest = max(self._furthest, self.end + self._sent_size)
             self._post(Data(to=self._to, at=at, payload=piece), self._taken, len(piece))
-        if self._eof is not None and not self._eof_sent and not self._queue and not self._sent:
+        if self._eof is not None and not (self._eof_sent or self._queue or self._sent or self._interrupted):
             self._eof_sent = True
             self._post(Data(to=self._to), self._closed, 0)
 
@@ -216,6 +305,13 @@ class Stdin:
         if round != self._round:
             return
         error = failure.value
+        if isinstance(error, ConnectionClosed) and self.resumes():
+            self.interrupt()
+            return
+        if self._eof_sent and self._eof_repeated and isinstance(error, StdinClosed | AlreadyExited):
+            # The first one was carried out, and the process may have exited by it.
+            self._closed(Taken(accepted=0, end=self.end), round, 0)
+            return
         if not isinstance(error, StdinFull):
             self.fail(error if isinstance(error, NetdaemonError) else NetdaemonError(str(error)))
             return

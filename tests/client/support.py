@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from netdaemon.client.client import Client
+from netdaemon.client.reconnecting import LEAST, MOST
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.client.session import Session
 from netdaemon.errors import Refusal
@@ -40,20 +42,62 @@ class Transport(StringTransport):
 
 
 class Stage:
-    """A session and the daemon's side of it."""
+    """A session and the daemon's side of it; those of the next connection, when there is one.
 
-    def __init__(self, version: int = 2, *, packets: bool = False, welcome: Welcome | None = None) -> None:
+    :param reconnect: whether the client connects again; options are those of `Client`.
+    :ivar refusals: what connecting again fails with, first in first out; None: it does not come to an end.
+    """
+
+    def __init__(
+        self,
+        version: int = 2,
+        *,
+        packets: bool = False,
+        welcome: Welcome | None = None,
+        reconnect: bool = False,
+        **options: Any,
+    ) -> None:
         self.clock = Clock()
-        self.server = ServerConnection(packets=packets)
-        self.session = Session(self.clock, version=version, packets=packets)
+        self.version = version
+        self.welcome = welcome
+        self.packets = packets
+        self.dialled: list[float] = []
+        self.cancelled = 0
+        self.refusals: deque[Exception | None] = deque()
+        self.connect()
+        self.client = Client(self.session, dial=self.dial if reconnect else None, **options)
+
+    def connect(self) -> None:
+        self.server = ServerConnection(packets=self.packets)
+        self.session = Session(self.clock, version=self.version, packets=self.packets)
         self.transport = Transport()
         self.session.makeConnection(self.transport)
-        self.client = Client(self.session)
-        hello = self.requests()
-        assert isinstance(hello[0][1], Hello)
-        if welcome is not None:
-            self.session.dataReceived(self.server.welcome(hello[0][0], welcome))
-        self.hello = hello[0][0]
+        ((self.hello, request),) = self.requests()
+        assert isinstance(request, Hello)
+        if self.welcome is not None:
+            self.session.dataReceived(self.server.welcome(self.hello, self.welcome))
+
+    def dial(self) -> Deferred[Session]:
+        """The client connects again."""
+        self.dialled.append(self.clock.seconds())
+        if self.refusals:
+            refusal = self.refusals.popleft()
+            return Deferred(self._count_cancelled) if refusal is None else fail(refusal)
+        self.connect()
+        return succeed(self.session)
+
+    def _count_cancelled(self, _: object) -> None:
+        self.cancelled += 1
+
+    def wait(self) -> None:
+        """Let time pass until the client has connected again, or could have."""
+        until = self.clock.seconds() + 2 * MOST
+        while self.session.ended is not None and self.clock.seconds() < until:
+            self.clock.advance(LEAST)
+
+    def lose_and_wait(self) -> None:
+        self.lose()
+        self.wait()
 
     def requests(self) -> list[tuple[int, Request | Refusal]]:
         """What the client has sent since the last time."""
@@ -92,6 +136,11 @@ class Stage:
 def stage(**options: Any) -> Stage:
     """A session whose HELLO has been answered."""
     return Stage(welcome=Welcome(server="test", window=1000), **options)
+
+
+def lasting(**options: Any) -> Stage:
+    """The same of a client that connects again."""
+    return stage(reconnect=True, **options)
 
 
 def record(**fields: Any) -> ProcessRecord:

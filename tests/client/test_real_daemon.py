@@ -179,7 +179,7 @@ async def test_start_cancelled_leaves_a_process_and_no_attachment(daemon: Runnin
     starting.cancel()
     with pytest.raises(CancelledError):
         await starting
-    await client.info()
+    await client.wait("left", "running")
     await client.info()
     assert (await client.inspect("left")).attached == 0
     await client.kill("left", "KILL")

@@ -14,12 +14,12 @@ from zope.interface.verify import verifyObject
 
 from netdaemon.client.reasons import ProcessLost, ProcessNotStarted
 from netdaemon.client.spawned import PRODUCER_HIGH_WATER
-from netdaemon.errors import ConnectionClosed, LaunchFailed, LimitReached
+from netdaemon.errors import ConnectionClosed, LaunchFailed, LimitReached, NoSuchProcess
 from netdaemon.wire.answers import Attached, End, OfProcess, Ok, Output, Status, Taken
 from netdaemon.wire.answers import Failure as ErrorReply
-from netdaemon.wire.commands import Data, Flow, Kill, Remove, Resize, Start, Wait
+from netdaemon.wire.commands import Attach, Data, Flow, Kill, Remove, Resize, Start, Wait
 from netdaemon.wire.records import Pty, Reason, Scope, State, Until
-from tests.client.support import Stage, record, stage
+from tests.client.support import Stage, lasting, record, stage
 from tests.support import Logged
 
 EXITED = Status(state=State.EXITED, code=0, end=6)
@@ -382,3 +382,87 @@ def test_a_pull_producer_of_input() -> None:
     assert one.accept() == [Data(to=one.id, at=1, payload=b"y")]
     one.transport.unregisterProducer()
     assert one.accept() == [Data(to=one.id)]
+
+
+# --- a connection that is lost, and another one -----------------------------------------------------------------------
+
+
+def test_a_start_under_way_is_repeated_with_its_key() -> None:
+    """And what was done early is done then, once."""
+    one = Spawned(answered=False, stage_=lasting())
+    assert one.start.key
+    one.transport.write(b"early")
+    one.transport.signalProcess("HUP")
+    one.stage.lose()
+    one.transport.write(b" and later")
+    one.stage.wait()
+    assert one.told() == ["made"]
+    one.id, request = one.stage.request()
+    assert request == one.start
+    one.answer()
+    assert one.accept() == [
+        Data(to=one.id, at=0, payload=b"early"),
+        Kill(to=one.id, signal=1, scope=Scope.PROCESS),
+        Data(to=one.id, at=5, payload=b" and later"),
+    ]
+    assert one.transport.pid == 77
+
+
+def test_nothing_is_told_of_a_loss() -> None:
+    """Signals, input and its end, pauses: done over the next connection, if there was none."""
+    one, producer = Spawned(stage_=lasting()), Producer()
+    one.event(Output(channel=1, payload=b"out"), Output(channel=2, offset=3))
+    one.transport.registerProducer(producer, True)
+    one.stage.lose()
+    one.transport.pauseProducing()
+    one.transport.signalProcess("INT")
+    one.transport.write(bytes(PRODUCER_HIGH_WATER))
+    assert producer.calls == ["pause"]
+    one.stage.wait()
+    assert [one for one in one.told() if one not in (1, 2)] == ["made", (1, b"out")]
+    requests = {type(request): (id, request) for id, request in one.stage.requests()}
+    assert set(requests) == {Attach, Wait}
+    one.id, attach = requests[Attach]
+    assert attach == Attach(process="p1", from_=3, hold=-1)
+    one.answer()
+    assert one.accept() == [
+        Data(to=one.id, at=0, payload=bytes(PRODUCER_HIGH_WATER)),
+        Flow(to=one.id, paused=True),
+        Kill(to=one.id, signal=2, scope=Scope.PROCESS),
+    ]
+    assert producer.calls == ["pause", "resume"]
+    one.transport.unregisterProducer()
+    one.transport.closeStdin()
+    one.transport.resumeProducing()
+    assert one.accept() == [Data(to=one.id), Flow(to=one.id, paused=False)]
+    one.event(Output(channel=2, offset=3), Output(channel=1, offset=3, payload=b"more"), EXITED, *EOFS)
+    assert one.told() == ["made", (1, b"out"), 2, 0, (1, b"more"), "exited", 1, "ended"]
+
+
+def test_what_was_left_is_removed_after_a_loss() -> None:
+    """Whether it was removed before is found out by that."""
+    one = Spawned(stage_=lasting())
+    one.event(EXITED, *EOFS)
+    assert one.told()[-1] == "ended"
+    assert one.stage.request()[1] == Remove(process="p1")
+    one.stage.lose_and_wait()
+    requests = one.stage.requests()
+    assert [type(request) for _, request in requests] == [Attach, Remove]
+    for id, _ in requests:
+        one.stage.reply(id, ErrorReply.of(NoSuchProcess("there is none")))
+    one.stage.lose_and_wait()
+    assert one.stage.requests() == []
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_client_that_gives_up_loses_its_processes(answered: bool) -> None:
+    s = lasting(patience=1.0)
+    one = Spawned(answered=answered, stage_=s)
+    s.refusals.extend([ConnectionClosed("it hung up")] * 1000)
+    s.lose()
+    assert one.told() == ["made"]
+    s.clock.pump([0.1] * 20)
+    assert one.told() == ["made", "exited", 0, 1, 2, "ended"]
+    assert isinstance(one.protocol.reason, ProcessLost)
+    assert "for 1 seconds" in str(one.protocol.reason)
+    assert s.clock.getDelayedCalls() == []
