@@ -31,7 +31,7 @@ from netdaemon.wire.commands import (
 from netdaemon.wire.records import Pty, Reason, Scope, State
 from tests.faults.conftest import Figure
 from tests.faults.wire import PATH, Wire, children, cpu, eventually, memory
-from tests.support import RunningDaemon, running_daemon
+from tests.support import RunningDaemon, keeper_pid, running_daemon
 
 MEBIBYTE = 1 << 20
 
@@ -39,11 +39,12 @@ MEBIBYTE = 1 << 20
 BEYOND = 15.0
 
 
-@pytest.fixture
-def ending(tmp_path: Path) -> Iterator[RunningDaemon]:
-    """A daemon that is ended by the test."""
+@pytest.fixture(params=["kept", "ephemeral"])
+def ending(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningDaemon]:
+    """A daemon that is ended by the test, processes and all."""
     tmp_path.chmod(0o700)
-    with running_daemon(tmp_path, "--grace=1") as running:
+    options = ["--ephemeral"] if request.param == "ephemeral" else []
+    with running_daemon(tmp_path, "--grace=1", *options) as running:
         yield running
     text = running.log.read_text(errors="replace")
     assert "Traceback" not in text, text
@@ -80,6 +81,12 @@ def test_nothing_follows_an_abort(fresh: RunningDaemon, figure: Figure) -> None:
     wire.close()
 
 
+def end(running: RunningDaemon) -> None:
+    """Have everything end: an ephemeral daemon by a signal to it, one with a keeper by a signal to that."""
+    keeper = keeper_pid(running.path)
+    os.kill(running.process.pid if keeper is None else keeper, signal.SIGTERM)
+
+
 @pytest.mark.parametrize("way", ["SIGTERM", "SHUTDOWN"])
 def test_a_holder_does_not_keep_the_daemon(ending: RunningDaemon, way: str) -> None:
     """Not beyond the grace, whether the child ends when it is told to or not."""
@@ -88,7 +95,7 @@ def test_a_holder_does_not_keep_the_daemon(ending: RunningDaemon, way: str) -> N
     filled(wire, 40_000, "trap '' TERM", "sleep 1000")
     began = time.monotonic()
     if way == "SIGTERM":
-        ending.process.send_signal(signal.SIGTERM)
+        end(ending)
     else:
         wire.ask(Shutdown())
     ending.process.wait(BEYOND)
@@ -104,7 +111,7 @@ def test_many_who_do_not_want_to_end(ending: RunningDaemon, figure: Figure) -> N
     pids = [one.pid for one in wire.ask(List()).processes]
     assert len(pids) == 100
     began = time.monotonic()
-    ending.process.send_signal(signal.SIGTERM)
+    end(ending)
     ending.process.wait(60)
     figure(
         "100 stubborn children: the daemon's end beyond its grace", f"{time.monotonic() - began - 1:.1f} s", "goes on"

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from netdaemon.errors import Refusal
@@ -164,9 +165,13 @@ def cpu(pid: int) -> float:
 
 
 def children(pid: int) -> int:
-    """How many children a process has, zombies included."""
+    """How many children a daemon has, or its keeper, zombies included; the keeper is none of them."""
+    count = 0
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return len(file.read().split())
+        for child in file.read().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            count += children(int(child)) if b"keeper/__main__" in command else 1
+    return count
 
 
 def eventually(condition: Any, patience: float = PATIENCE) -> Any:
