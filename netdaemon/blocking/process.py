@@ -47,6 +47,7 @@ class RemoteProcess:
     :ivar status: the latest status that was received, or None.
     :ivar closed: the channels whose EOF was received; 0: it reads no more input.
     :ivar end: why the attachment is over, or None.
+    :ivar error: why it is over without that word: the connection is lost for good, or attaching anew was refused.
     """
 
     def __init__(self, client: Link, id: int, attached: Attached, request: Request) -> None:
@@ -57,7 +58,7 @@ class RemoteProcess:
         self.status: Status | None = None
         self.closed: set[int] = set()
         self.end: End | None = None
-        self._error: NetdaemonError | None = None
+        self.error: NetdaemonError | None = None
         self._events: deque[Event] = deque()
         self._queued = 0
         self._paused = False
@@ -133,7 +134,7 @@ class RemoteProcess:
 
     def lost(self, error: NetdaemonError) -> None:
         """The attachment is over; what has been received can still be taken."""
-        self._error = error
+        self.error = error
         self.stdin.fail(error)
 
     # --- when the connection is lost, and there is a new one ---------------------------------------------------------
@@ -193,13 +194,13 @@ class RemoteProcess:
                 return event
             if self.finished:
                 return None
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             left = deadline.left(f"process {self.id} did nothing")
             try:
                 self.client.pump(left)
             except NetdaemonError:
-                if self._error is None:
+                if self.error is None:
                     raise
 
     def events(self, until: Until | str = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
@@ -287,7 +288,7 @@ class RemoteProcess:
 
     def detach(self, *, timeout: Timeout = DEFAULT) -> None:
         """End the attachment; the process goes on, its stdin stays open."""
-        if self.end is None and self._error is None:
+        if self.end is None and self.error is None:
             self._call(Detach(to=self.attachment), timeout)
 
     def wait(self, timeout: Timeout = None) -> Status:

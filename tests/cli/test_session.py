@@ -256,7 +256,7 @@ def test_a_daemon_that_dies_is_told(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="nd") as directory:
         daemon = Daemon(Path(directory))
         try:
-            with Ndtool(daemon.socket).popen("start", "--", "sleep", "100") as process:
+            with Ndtool(daemon.socket).popen("--no-reconnect", "start", "--", "sleep", "100") as process:
                 with daemon.client() as client:
                     child = eventually(lambda: [one.pid for one in client.list()])[0]
                 daemon.process.kill()
