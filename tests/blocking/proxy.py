@@ -19,11 +19,13 @@ class Proxy:
     :param limits: for each connection in turn, how many bytes may go (to the daemon, to the client); when there are
         no more of these, connections last.
     :ivar cuts: how many there have been.
+    :ivar pieces: how often something went up to the daemon: HELLO, and when that is answered a request.
     """
 
     def __init__(self, path: str, target: str, limits: Iterable[tuple[int, int]] = ()) -> None:
         self.path = path
         self.cuts = 0
+        self.pieces = 0
         self._target = target
         self._limits = iter(limits)
         self._lock = threading.Lock()
@@ -82,17 +84,20 @@ class Proxy:
             with self._lock:
                 self._open += [client, daemon]
                 up, down = next(self._limits, (1 << 62, 1 << 62))
-            other = threading.Thread(target=self._forward, args=(daemon, client, down), daemon=True)
+            other = threading.Thread(target=self._forward, args=(daemon, client, down, False), daemon=True)
             other.start()
-            self._forward(client, daemon, up)
+            self._forward(client, daemon, up, True)
             other.join(10)
 
-    def _forward(self, source: socket.socket, sink: socket.socket, limit: int) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, limit: int, up: bool) -> None:
         gone = 0
         with suppress(OSError):
             while octets := source.recv(65536):
                 piece = octets[: limit - gone]
                 sink.sendall(piece)
+                if up:
+                    with self._lock:
+                        self.pieces += 1
                 gone += len(piece)
                 if gone >= limit:
                     with self._lock:
@@ -103,12 +108,12 @@ class Proxy:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def limits(count: int, seed: int, *, least: int, most: int) -> Iterator[tuple[int, int]]:
-    """Where *count* connections are cut: after so many bytes, in one direction or the other."""
+def limits(count: int, seed: int, *, least: int, most: int, ways: str = "ud") -> Iterator[tuple[int, int]]:
+    """Where *count* connections are cut: after so many bytes, on the way up to the daemon or down from it."""
     chance = random.Random(seed)
     for _ in range(count):
         far, near = 1 << 62, chance.randrange(least, most)
-        yield (near, far) if chance.random() < 0.5 else (far, near)
+        yield (near, far) if chance.choice(ways) == "u" else (far, near)
 
 
 @contextmanager
