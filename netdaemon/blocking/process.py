@@ -154,9 +154,10 @@ class RemoteProcess:
     def resumed(self, attached: Attached) -> None:
         """It is attached again."""
         self._repeats = True
+        # First: what is sent here may be lost with the connection again, and then this reply counts no more.
+        self.stdin.resume(self.attachment, attached.stdin_end)
         if self._paused or self._asked_to_pause:
             self._tell_flow()
-        self.stdin.resume(self.attachment, attached.stdin_end)
 
     def take(self) -> Event | None:
         """The next event that has been received, or None; does not wait."""

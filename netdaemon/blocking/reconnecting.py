@@ -40,7 +40,8 @@ def repeatable(request: Request) -> bool:
 
 def unanswered(request: Request, error: NetdaemonError) -> ConnectionClosed:
     """What the caller of a request gets that was lost with its connection and cannot be repeated."""
-    return ConnectionClosed(f"{error}; whether {type(request).__name__.upper()} was carried out is unknown")
+    word = type(request).__name__.upper()
+    return ConnectionClosed(f"the daemon went before it answered ({error}): whether {word} was carried out is unknown")
 
 
 class Retrying:
@@ -110,4 +111,5 @@ class Retrying:
 
     def verdict(self) -> ConnectionClosed:
         """What is known when it is over."""
-        return ConnectionClosed(f"{self._reason}, and none has answered in the {self.patience:g} s since")
+        told = f"the daemon is gone: {self._reason}, and none has answered in the {self.patience:g} s since"
+        return ConnectionClosed(told)

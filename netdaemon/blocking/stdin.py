@@ -147,9 +147,10 @@ class Stdin:
             self._due = None
         if self._stalled:
             return
-        while self._sent < len(self._waiting) and self._may_send():
+        # Sending may be what finds out that the connection is lost.
+        while self._sent < len(self._waiting) and self._may_send() and not self.disconnected:
             self._send_piece()
-        if self.closing and not self._waiting and not self._under_way:
+        if self.closing and not self._waiting and not self._under_way and not self.disconnected:
             self._eof_under_way = True
             at = None if self._start is None else self._start + self.accepted
             connection = self._connection

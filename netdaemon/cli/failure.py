@@ -108,8 +108,6 @@ def explain(error: BaseException) -> Failure:
         return _launch_failed(error)
     if isinstance(error, errors.ConversationAborted) and error.errno == errno.EACCES:
         return Failure(str(error), "ask whoever runs the daemon, or start your own", error=error)
-    if type(error) is errors.ConnectionClosed:
-        return Failure(f"the daemon is gone: {error}", error=error)
     if isinstance(error, errors.NetdaemonError):
         hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
         process = getattr(error, "process", None) or "PROCESS"

@@ -214,9 +214,29 @@ def _follow(
         client.leave = "Ctrl-C detaches"
     ending = session.run()
     if remove and ending.status is not None:
-        client.remove(process.id)
+        _remove(client, process.id)
     client.close()
     return finish(ending, label)
+
+
+def _remove(client: WaitingClient, id: str) -> None:
+    """Remove a process. If the answer is lost it is asked again: no other process ever has this id."""
+    from netdaemon.errors import ConnectionClosed, NoSuchProcess
+
+    lost = False
+    while True:
+        try:
+            client.remove(id)
+        except ConnectionClosed:
+            if client.lost is not None:
+                raise
+            lost = True
+        except NoSuchProcess:
+            if not lost:
+                raise
+            return
+        else:
+            return
 
 
 def _told(keys: bytes) -> str:

@@ -171,8 +171,9 @@ class Session:
         try:
             self._client.work(ready)
         except NetdaemonError as error:
+            told = str(error)
             self._lost = Failure(
-                f"the daemon is gone: {error}",
+                told if told.startswith("the daemon is gone") else f"the daemon is gone: {told}",
                 "what has become of the process is unknown here",
                 error=error,
             )

@@ -77,7 +77,8 @@ def test_it_is_over_when_patience_is(clock: Clock) -> None:
         wait_out(retrying, clock)
         retrying.failed()
     assert clock.now == pytest.approx(1005.0, abs=0.01)
-    assert str(retrying.verdict()) == "the daemon closed the connection, and none has answered in the 5 s since"
+    told = "the daemon is gone: the daemon closed the connection, and none has answered in the 5 s since"
+    assert str(retrying.verdict()) == told
     # While an attempt is under way, there is nothing else to wait for than the end of all.
     retrying = Retrying(5.0, clock)
     retrying.lost(REASON)
@@ -152,7 +153,7 @@ def test_every_request_is_decided_on() -> None:
 
 def test_what_is_not_repeated_is_unknown() -> None:
     error = unanswered(Kill(process="x", signal=1), REASON)
-    assert str(error) == "the daemon closed the connection; whether KILL was carried out is unknown"
+    assert str(error) == f"the daemon went before it answered ({REASON}): whether KILL was carried out is unknown"
 
 
 def test_it_knows_no_sockets() -> None:

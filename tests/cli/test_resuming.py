@@ -15,10 +15,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from netdaemon.errors import Refusal
-from netdaemon.wire.answers import DaemonInfo, Event, Listing, OfProcess, Ok, Output, Status
+from netdaemon.errors import NoSuchProcess, Refusal
+from netdaemon.wire.answers import DaemonInfo, Event, Listing, OfProcess, Ok, Output, Status, Taken
 from netdaemon.wire.commands import (
     Attach,
+    Data,
     Info,
     Inspect,
     Kill,
@@ -228,7 +229,7 @@ def test_who_wants_to_know_is_told(ndtool: Ndtool, between: Proxy, command: list
         between.die()
         assert process.wait(PATIENCE) == 125
         assert process.stderr is not None
-        assert process.stderr.read().startswith(b"ndtool: the daemon is gone: ")
+        assert b"the daemon closed the connection" in process.stderr.read()
     between.listen()
 
 
@@ -265,6 +266,7 @@ ANSWERS: dict[type[Request], Answer] = {
     List: Listing(processes=(DEAD,)),
     Inspect: OfProcess(process=DEAD),
     Wait: OfProcess(process=DEAD),
+    Data: Taken(accepted=0, end=0),
     Info: DaemonInfo(version="1", instance="i", pid=1, keeper_pid=77, degraded=("no pidfd", "no splice")),
 }
 
@@ -337,14 +339,15 @@ def test_what_may_have_changed_something_is_said_to_be_unknown(
     script.cut = cut
     line = Ndtool(fakes.path).fails(125, *command)
     word = cut.__name__.upper()
-    assert line == (f"the daemon is gone: the daemon closed the connection; whether {word} was carried out is unknown")
+    assert line.startswith("the daemon went before it answered (the daemon closed the connection): ")
+    assert line.endswith(f": whether {word} was carried out is unknown")
     assert script.times == 1
 
 
 def test_without_reconnecting_nothing_is_asked_again(fakes: FakeServer, script: Script) -> None:
     script.cut = Inspect
     line = Ndtool(fakes.path).fails(125, "--no-reconnect", "inspect", "x")
-    assert line == "the daemon is gone: the daemon closed the connection"
+    assert line == "the daemon closed the connection"
     assert script.times == 1
 
 
@@ -360,6 +363,18 @@ def test_a_detached_start_starts_one(daemon: Daemon, ndtool: Ndtool) -> None:
         assert found.cuts == 3
         (record,) = ndtool.json("list")
         assert done.stdout.decode().strip() == record["id"]
+
+
+def test_a_removal_of_ones_own_is_repeated(fakes: FakeServer, script: Script) -> None:
+    """What it ends with is the exit code of the process, not the loss of an answer."""
+    script.cut = Remove
+    script.times = 1
+    inner = fakes.answer
+    gone = NoSuchProcess("it is gone", process="bcdf")
+    fakes.answer = lambda r: gone if isinstance(r, Remove) and not script.times else inner(r)
+    done = Ndtool(fakes.path)("start", "--rm", "true")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out", b"")
+    assert len(fakes.asked(Remove)) == 2
 
 
 @pytest.mark.parametrize(("option", "fate"), [([], Fate.STOP), (["--keep"], Fate.KEEP)])
@@ -385,8 +400,6 @@ def test_info_tells_of_the_keeper_and_of_all_that_is_degraded(fakes: FakeServer)
 
 def test_input_of_which_nobody_knows_fails_loudly(fakes: FakeServer) -> None:
     """One of several writers, and somebody else wrote as well while the reply was lost."""
-    from netdaemon.wire.commands import Data
-
     state = {"end": 0}
 
     def answer(request: Request) -> Answer | Refusal:
