@@ -71,7 +71,7 @@ def test_input_arrives_byte_for_byte_over_many_cuts(ndtool: Ndtool, daemon: Daem
 def test_both_directions_and_the_exit_code_over_many_cuts(ndtool: Ndtool, daemon: Daemon) -> None:
     data = os.urandom(3 << 20)
     with cutting(daemon, 50, 5, most=80_000, ways="ud") as (through, found):
-        done = through("start", "--", "sh", "-c", "cat; echo end >&2; exit 9", input=data)
+        done = through("start", "--keep", "16M", "--", "sh", "-c", "cat; echo end >&2; exit 9", input=data)
         assert (done.returncode, done.stderr) == (9, b"end\n")
         assert done.stdout == data
         assert found.cuts >= 30
