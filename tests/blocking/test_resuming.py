@@ -734,6 +734,26 @@ def test_input_that_is_queued_meanwhile_goes_on_by_itself(sole: bool) -> None:
 
 
 @pytest.mark.parametrize("sole", [True, False])
+def test_a_loss_that_sending_finds_out_sends_nothing_twice(sole: bool) -> None:
+    """In the middle of several pieces, and of what is sent when it is attached anew."""
+    fed = Fed()
+    data = bytes(range(250)) * 1000
+    with server(fed.answer) as (client, fakes):
+        remote = client.start(["cat"]) if sole else client.attach("cat")
+        fakes.daemons[-1].cut()
+        fakes.daemons[-1].join(10)
+        assert client.connected
+        remote.stdin.put(data)
+        assert not client.connected
+        assert remote.stdin.disconnected
+        until(client, lambda: remote.stdin.idle)
+        sent = [len(one.payload) for one in fakes.asked(Data)]
+        assert sum(sent) == len(data)
+        assert remote.write(b"more") == len(data) + 4
+    assert fed.taken == data + b"more"
+
+
+@pytest.mark.parametrize("sole", [True, False])
 def test_accepted_input_that_is_not_there_any_more_is_found_out(sole: bool) -> None:
     fed = Fed()
     with server(fed.answer) as (client, fakes):

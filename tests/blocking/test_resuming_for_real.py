@@ -20,7 +20,6 @@ from netdaemon.wire.records import Channel, Reason, State
 from tests.blocking.proxy import limits, proxy
 from tests.cli.support import PATIENCE, Daemon
 
-
 # More than all that a test has written.
 KEEP = 16 << 20
 
