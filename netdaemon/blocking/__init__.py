@@ -12,9 +12,11 @@
 """
 
 from netdaemon.blocking.client import Client, connect
-from netdaemon.blocking.link import Link, Pending
+from netdaemon.blocking.link import Link
+from netdaemon.blocking.pending import Pending
 from netdaemon.blocking.process import RemoteProcess
+from netdaemon.blocking.reconnecting import PATIENCE
 from netdaemon.blocking.stdin import Stdin
 from netdaemon.blocking.timeouts import DEFAULT_TIMEOUT
 
-__all__ = ["DEFAULT_TIMEOUT", "Client", "Link", "Pending", "RemoteProcess", "Stdin", "connect"]
+__all__ = ["DEFAULT_TIMEOUT", "PATIENCE", "Client", "Link", "Pending", "RemoteProcess", "Stdin", "connect"]

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from netdaemon import defaults
 from netdaemon.blocking.link import Link
 from netdaemon.blocking.process import RemoteProcess
+from netdaemon.blocking.reconnecting import PATIENCE
 from netdaemon.blocking.timeouts import DEFAULT, DEFAULT_TIMEOUT, Timeout
 from netdaemon.defaults import meaning
-from netdaemon.errors import ConnectFailed, TimedOut
+from netdaemon.errors import ConnectFailed, NetdaemonError, TimedOut
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
 from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
+
+C = TypeVar("C", bound="Client")
+
+# Random bytes in a key: two of them are the same as seldom as anything.
+KEY_BYTES = 8
 
 
 class StartOptions(TypedDict, total=False):
@@ -30,6 +37,7 @@ class StartOptions(TypedDict, total=False):
     pty: Pty | None
     merge: bool | None
     keep: int | None
+    key: str | None
 
 
 class Client(Link):
@@ -53,16 +61,24 @@ class Client(Link):
         :param argv: the program and its arguments. Without a slash it is looked for in PATH of *env*.
         :param env: the whole environment of the program; nothing is added.
         :param hold: milliseconds for which a slow reader may hold the program back; -1 for ever, 0 drops.
+        :param key: the same start with the same key finds the process that the first one started. A client that
+            reconnects takes a random one where none is given, so that it can ask again and start one process only.
         :raises LaunchFailed: it does not run; ``stage`` and ``errno`` say why.
         """
-        request = replace(_start(argv, options), attach=True, hold=hold, read_only=read_only)
+        request = replace(self._start(argv, options), attach=True, hold=hold, read_only=read_only)
         return self._attached(request, timeout)
 
     def start_detached(
         self, argv: Iterable[str], *, timeout: Timeout = DEFAULT, **options: Unpack[StartOptions]
     ) -> ProcessRecord:
         """Run a program and leave it alone; its record. Parameters as for `start`."""
-        return self.call(_start(argv, options), Started, timeout).process
+        return self.call(self._start(argv, options), Started, timeout).process
+
+    def _start(self, argv: Iterable[str], options: StartOptions) -> Start:
+        request = _start(argv, options)
+        if request.key is None and self.resumes:
+            return replace(request, key=os.urandom(KEY_BYTES).hex())
+        return request
 
     def attach(
         self,
@@ -164,6 +180,10 @@ def connect(
     version: int = 2,
     packets: bool = False,
     program: str | None = None,
+    reconnect: bool = True,
+    patience: float | None = PATIENCE,
+    on_disconnected: Callable[[NetdaemonError], None] | None = None,
+    on_reconnected: Callable[[], None] | None = None,
 ) -> Client:
     """Connect to a daemon's UNIX socket and say HELLO.
 
@@ -172,23 +192,78 @@ def connect(
     :param version: the highest version of the protocol to speak.
     :param packets: whether it is a SOCK_SEQPACKET, as the daemon of 2009 has; only version 1 is spoken there.
     :param program: what the daemon is told of who calls: "name/version".
+    :param reconnect: whether to go on with the next daemon when the connection is lost, see `Link`; not in version 1.
+    :param patience: seconds that a loss may last before it is over for good; None is for ever.
+    :param on_disconnected: called with the reason when the connection is lost and a new one will be tried for.
+    :param on_reconnected: called when there is a new one.
     :raises ConnectFailed: nobody answers there.
     :raises ConversationAborted: the daemon does not talk to you; its message says why.
     :raises TimedOut: HELLO was not answered in time.
     """
-    if path is None:
-        path = defaults.socket_path()
-    kind = socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM
-    sock = socket.socket(socket.AF_UNIX, kind)
+    return connect_as(
+        Client,
+        path,
+        timeout=timeout,
+        version=version,
+        packets=packets,
+        program=program,
+        reconnect=reconnect,
+        patience=patience,
+        on_disconnected=on_disconnected,
+        on_reconnected=on_reconnected,
+    )
+
+
+def connect_as(
+    kind: type[C],
+    path: str | None,
+    *,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    version: int = 2,
+    packets: bool = False,
+    program: str | None = None,
+    reconnect: bool = True,
+    check: Callable[[], None] | None = None,
+    **rest: Any,
+) -> C:
+    """The same for a *kind* of client; *rest* is for `Link`.
+
+    :param check: looks at the place before each attempt to reconnect; raises an OSError if it is not to be trusted.
+    """
+    place = defaults.socket_path() if path is None else path
+
+    def dial() -> socket.socket:
+        if check is not None:
+            check()
+        return _dial(place, socket.SOCK_STREAM, 0.0)
+
     try:
-        try:
-            sock.settimeout(timeout)
-            sock.connect(path)
-        except TimeoutError as error:
-            raise TimedOut(f"{path}: the daemon there does not accept connections") from error
-        except OSError as error:
-            raise ConnectFailed(f"{path}: {meaning(error)}") from error
-        return Client(sock, timeout=timeout, version=1 if packets else version, packets=packets, program=program)
+        sock = _dial(place, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM, timeout)
+    except TimeoutError as error:
+        raise TimedOut(f"{place}: the daemon there does not accept connections") from error
+    except OSError as error:
+        raise ConnectFailed(f"{place}: {meaning(error)}") from error
+    try:
+        return kind(
+            sock,
+            timeout=timeout,
+            version=1 if packets else version,
+            packets=packets,
+            program=program,
+            dial=dial if reconnect and not packets else None,
+            **rest,
+        )
     except BaseException:
         sock.close()
         raise
+
+
+def _dial(path: str, kind: int, timeout: float | None) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,60 +1,42 @@
-"""A conversation on a plain socket: requests, their answers, and events by attachment; knows no verbs, no stdio."""
+"""A conversation that outlives its sockets: requests, answers, events by attachment; knows no verbs, no stdio."""
 
 from __future__ import annotations
 
-import os
 import select
 import socket
-from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import netdaemon
+from netdaemon.blocking.pending import OnAnswer, Pending
 from netdaemon.blocking.process import RemoteProcess
+from netdaemon.blocking.reconnecting import PATIENCE, Retrying, passes, repeatable, unanswered
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
-from netdaemon.errors import ConnectionClosed, NetdaemonError, ProtocolError, Refusal, TimedOut
-from netdaemon.wire.answers import Attached, Event, Message, Welcome
+from netdaemon.blocking.transport import Transport
+from netdaemon.errors import (
+    ConnectionClosed,
+    ConversationAborted,
+    NetdaemonError,
+    NoSuchProcess,
+    ProtocolError,
+    Refusal,
+    ShuttingDown,
+    TimedOut,
+)
+from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Welcome
 from netdaemon.wire.client import ClientConnection
-from netdaemon.wire.commands import Detach, Hello, Request
+from netdaemon.wire.commands import Detach, Hello, Request, Shutdown
+from netdaemon.wire.records import Reason
 
 T = TypeVar("T", bound=Message)
 L = TypeVar("L", bound="Link")
 
-# One read of the socket takes about what the kernel keeps for it; the buffer stays, for a fresh one costs page faults.
-RECEIVE = 256 * 1024
-
-# Messages joined into one send.
-JOINED = 16
-
-
-class Pending:
-    """A request that was sent: whether its answer has come, and what it is.
-
-    :ivar answer: a reply, or the error to raise; None until it has come.
-    :ivar process: the attachment, if the answer is one.
-    """
-
-    __slots__ = ("_on_answer", "abandoned", "answer", "id", "process", "request")
-
-    def __init__(self, id: int, request: Request, on_answer: Callable[[Message | NetdaemonError], None] | None) -> None:
-        self.id = id
-        self.request = request
-        self.answer: Message | NetdaemonError | None = None
-        self.abandoned = False
-        self.process: RemoteProcess | None = None
-        self._on_answer = on_answer
-
-    def settle(self, answer: Message | NetdaemonError) -> None:
-        """The answer has come."""
-        self.answer = answer
-        if self._on_answer is not None:
-            self._on_answer(answer)
-
 
 class Link:
-    """A connection to a daemon. Not for several threads at once.
+    """A connection to a daemon, and the next one when that is lost. Not for several threads at once.
 
     Every call waits for its answer, and meanwhile takes what arrives for attachments. A program with a poll loop of
     its own uses `submit`, `fileno`, `wanted`, `due` and `work` instead, none of which waits.
@@ -62,8 +44,18 @@ class Link:
     What attachments have received and nobody has taken is bounded: past `process.QUEUE_MOST` the daemon is asked to
     pause that one (FLOW), and to go on once most of it has been taken.
 
+    When the connection is lost and there is *dial*, a new one is made, attachments are attached anew where they were,
+    and what was not answered is asked again if that changes nothing (`reconnecting.repeatable`). What is submitted
+    meanwhile waits for it. It is over for good when *patience* is, when the daemon refuses to talk, breaks the rules or
+    speaks another version than before, and after a SHUTDOWN that it agreed to. Version 1 tells no offsets: there the
+    first loss is for good.
+
+    :param dial: gives a fresh socket that is connected, without waiting, or an OSError; None: a loss is for good.
+    :param patience: seconds that a loss may last; None is for ever.
+    :param on_disconnected: called with the reason when the connection is lost and a new one will be tried for.
+    :param on_reconnected: called when there is a new one.
     :ivar welcome: what the daemon said of itself.
-    :ivar lost: why the connection cannot be used any more, or None.
+    :ivar lost: why it is over for good, or None.
     :ivar timeout: seconds that an answer may take, unless a call says otherwise; None is for ever.
     """
 
@@ -75,84 +67,124 @@ class Link:
         version: int = 2,
         packets: bool = False,
         program: str | None = None,
+        dial: Callable[[], socket.socket] | None = None,
+        patience: float | None = PATIENCE,
+        on_disconnected: Callable[[NetdaemonError], None] | None = None,
+        on_reconnected: Callable[[], None] | None = None,
     ) -> None:
-        sock.setblocking(False)
         self.timeout = timeout
         self.lost: NetdaemonError | None = None
         self.welcome = Welcome()
-        self._socket = sock
-        self._connection = ClientConnection(version=version, packets=packets)
+        self._offered = version
         self._packets = packets
-        self._unsent: deque[bytes | memoryview] = deque()
+        self._hello = Hello(client=program or f"netdaemon/{netdaemon.__version__}")
+        self._dial = dial
+        self._retrying = Retrying(patience)
+        self._on_disconnected = on_disconnected
+        self._on_reconnected = on_reconnected
+        self._version = 0
+        self._established = False
+        self._agreed_to_end = False
         self._pending: dict[int, Pending] = {}
+        # In the order in which they are to be sent: for want of a connection, or of their attachment on it.
+        self._waiting: list[Pending] = []
+        # By their ids on this connection; between two, on the one before.
         self._attachments: dict[int, RemoteProcess] = {}
-        self._buffer = bytearray(RECEIVE)
+        self._resuming: set[RemoteProcess] = set()
         self._poll = select.poll()
-        self._polled = 0
-        self._poll.register(sock.fileno(), 0)
-        self._unsent.append(self._connection.hello(Hello(client=program or f"netdaemon/{netdaemon.__version__}")))
+        self._polled = (-1, 0)
+        self._transport = self._open(sock, 0)
         deadline = Deadline(timeout)
-        while self._connection.version is None:
+        while not self._version:
             self.pump(deadline.left("HELLO was not answered"))
+
+    def _open(self, sock: socket.socket, last_id: int) -> Transport:
+        connection = ClientConnection(version=self._offered, packets=self._packets, last_id=last_id)
+        self._transport = Transport(sock, connection, self._dispatch, self._broken)
+        self._transport.send(connection.hello(self._hello))
+        return self._transport
 
     # --- for poll loops ----------------------------------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """The socket, for poll and select; -1 once it is closed."""
-        return self._socket.fileno()
+        """The socket, for poll and select; -1 while there is none, and once it is over. It changes with a new one."""
+        return self._transport.fileno()
 
     @property
     def version(self) -> int:
         """The version of the protocol that is spoken."""
-        return self._connection.version or 0
+        return self._version
 
     @property
     def max_message(self) -> int:
         """The most bytes that one message may have."""
-        return self._connection.max_message
+        return self._transport.connection.max_message
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection on which HELLO has been answered."""
+        return self._established and self.lost is None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a loss of the connection is made good."""
+        return self._dial is not None and self._version > 1 and not self._agreed_to_end
 
     @property
     def wanted(self) -> int:
         """What to poll the socket for: always POLLIN, and POLLOUT while something waits to be sent."""
-        return select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        return self._transport.wanted
 
     @property
     def due(self) -> float | None:
-        """Seconds until `work` is to be called although the socket is not ready; None: no need."""
-        due = [process.stdin.due for process in self._attachments.values() if process.stdin.due is not None]
-        return max(0.0, min(due) - monotonic()) if due else None
+        """Seconds until `work` is to be called although the socket is not ready, or there is none; None: no need."""
+        if self.lost is not None:
+            return None
+        if self._version and not self._established:
+            return self._retrying.left(trying=self._transport.fileno() >= 0)
+        waits = [process.stdin.due for process in self._attachments.values() if process.stdin.due is not None]
+        return max(0.0, min(waits) - monotonic()) if waits else None
 
     def work(self, ready: int = select.POLLIN | select.POLLOUT) -> None:
-        """Send and receive what is possible without waiting, once.
+        """Send and receive what is possible without waiting, once; without a connection, try for one if it is time.
 
         :param ready: what poll said of the socket.
-        :raises ConnectionClosed, ProtocolError: the connection is over; events that came before stay to be taken.
+        :raises ConnectionClosed, ProtocolError: it is over for good; events that came before stay to be taken.
         """
-        if ready & ~select.POLLOUT:
-            self._receive()
-        for process in list(self._attachments.values()):
-            if process.stdin.due is not None:
-                process.stdin.work()
-        if self._unsent:
-            self._flush()
+        if self.lost is None:
+            if self._transport.fileno() < 0:
+                self._try_again()
+            else:
+                if ready & ~select.POLLOUT:
+                    self._transport.receive()
+                for process in list(self._attachments.values()):
+                    if process.stdin.due is not None:
+                        process.stdin.work()
+                self._transport.flush()
+            if self._version and not self._established and self._retrying.over:
+                self._finish(self._retrying.verdict())
         if self.lost is not None:
             raise self.lost
 
-    def submit(self, request: Request, on_answer: Callable[[Message | NetdaemonError], None] | None = None) -> Pending:
-        """Send *request* as soon as the socket takes it; does not wait.
+    def submit(self, request: Request, on_answer: OnAnswer | None = None) -> Pending:
+        """Send *request* as soon as there is a connection that takes it; does not wait.
 
-        :param on_answer: called with the reply, or with the error that stands for it: also when the connection ends.
+        :param on_answer: called with the reply, or with the error that stands for it: also when it is over.
         :raises LocalProtocolError, TooLarge: it cannot be sent.
         """
+        pending = Pending(request, on_answer)
         if self.lost is not None:
-            pending = Pending(0, request, on_answer)
             pending.settle(self.lost)
             return pending
-        id, octets = self._connection.request(request)
-        pending = self._pending[id] = Pending(id, request, on_answer)
-        self._unsent.append(octets)
-        if len(self._unsent) == 1:
-            self._flush()
+        to = getattr(request, "to", None)
+        if to is not None:
+            pending.target = self._attachments.get(to)
+        if self._established and pending.target not in self._resuming:
+            self._transport.send(self._encode(pending))
+        elif not self._established and isinstance(request, Detach):
+            self._detached(pending)
+        else:
+            self._waiting.append(pending)
         return pending
 
     def wait_for(self, pending: Pending, timeout: Timeout = DEFAULT) -> Message:
@@ -184,7 +216,7 @@ class Link:
         return answer
 
     def pump(self, timeout: float | None = 0.0) -> bool:
-        """Wait until something can be sent or received, at most *timeout* seconds, and do it.
+        """Wait until something can be sent, received or tried, at most *timeout* seconds, and do it.
 
         :return: False if nothing happened in the time.
         """
@@ -193,76 +225,34 @@ class Link:
         due = self.due
         if due is not None and (timeout is None or due < timeout):
             timeout = due
-        wanted = self.wanted
-        if wanted != self._polled:
-            self._polled = wanted
-            self._poll.modify(self.fileno(), wanted)
+        polled = (self.fileno(), self.wanted)
+        if polled != self._polled:
+            if polled[0] == self._polled[0]:
+                self._poll.modify(*polled)
+            else:
+                self._poll = select.poll()
+                if polled[0] >= 0:
+                    self._poll.register(*polled)
+            self._polled = polled
         # Rounded up: a wait that ends a little early would be repeated, busily.
         ready = self._poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
         self.work(ready[0][1] if ready else 0)
         return bool(ready) or due is not None
 
-    # --- the socket --------------------------------------------------------------------------------------------------
+    # --- messages ----------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        unsent = self._unsent
-        try:
-            while unsent:
-                if self._packets:
-                    self._socket.send(unsent[0], socket.MSG_NOSIGNAL)
-                    unsent.popleft()
-                    continue
-                joined = [unsent[index] for index in range(min(len(unsent), JOINED))]
-                sent = self._socket.sendmsg(joined, (), socket.MSG_NOSIGNAL)
-                while sent:
-                    size = len(unsent[0])
-                    if sent < size:
-                        unsent[0] = memoryview(unsent[0])[sent:]
-                        return
-                    sent -= size
-                    unsent.popleft()
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            # The daemon may have said why before it went: read on, the end of that is what counts.
-            unsent.clear()
-            if not self._drain():
-                self._lose(ConnectionClosed(f"the daemon does not take what is sent: {os.strerror(error.errno or 0)}"))
-
-    def _drain(self) -> bool:
-        """Read what is still there; True if it told why the connection is over."""
-        while self.lost is None and self._receive():
-            pass
-        return self.lost is not None
-
-    def _receive(self) -> bool:
-        """One read, and all the messages that it completes; False if there was nothing to read."""
-        try:
-            count = self._socket.recv_into(self._buffer)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            self._lose(ConnectionClosed(f"the connection to the daemon broke: {os.strerror(error.errno or 0)}"))
-            return False
-        if not count:
-            self._lose(ConnectionClosed("the daemon closed the connection"))
-            return False
-        connection = self._connection
-        with memoryview(self._buffer) as view:
-            connection.receive(view[:count])
-        try:
-            while True:
-                received = connection.next_message()
-                if received is None:
-                    return True
-                self._dispatch(*received)
-        except (ConnectionClosed, ProtocolError) as error:
-            self._lose(error)
-            return False
+    def _encode(self, pending: Pending) -> bytes:
+        """Give *pending* its id on this connection; what to send."""
+        request: Any = pending.request
+        if pending.target is not None and request.to != pending.target.attachment:
+            request = replace(request, to=pending.target.attachment)
+        pending.id, octets = self._transport.connection.request(request)
+        self._pending[pending.id] = pending
+        return octets
 
     def _dispatch(self, id: int, message: Message | Refusal) -> None:
         if isinstance(message, Welcome):
-            self.welcome = message
+            self._welcomed(message)
             return
         pending = self._pending.pop(id, None)
         if pending is None:
@@ -271,30 +261,149 @@ class Link:
                 if process.arrived(message):
                     del self._attachments[id]
             return
-        if isinstance(message, Attached):
+        self._retrying.proved()
+        if pending.resumes is not None:
+            self._resumed(pending.resumes, message)
+        elif isinstance(message, Attached):
             if pending.abandoned:
                 # Nobody waits for it any more, and nobody would read it.
                 self.submit(Detach(to=id))
             else:
                 pending.process = self._attachments[id] = RemoteProcess(self, id, message, pending.request)
+        elif isinstance(pending.request, Shutdown) and not isinstance(message, Refusal):
+            self._agreed_to_end = True
         pending.settle(message)
 
-    def _lose(self, error: NetdaemonError) -> None:
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for pending in waiting:
+            if not self._established or pending.target in self._resuming:
+                self._waiting.append(pending)
+            elif not pending.abandoned:
+                try:
+                    self._transport.send(self._encode(pending))
+                except NetdaemonError as error:
+                    pending.settle(error)
+
+    def _welcomed(self, message: Welcome) -> None:
+        version = self._transport.connection.version or 0
+        if self._version and version != self._version:
+            told = f"the daemon speaks version {version} of the protocol now, and spoke {self._version} before"
+            self._finish(ConnectionClosed(told))
+            return
+        self.welcome = message
+        self._established = True
+        if not self._version:
+            self._version = version
+            return
+        self._retrying.back()
+        processes = [process for process in self._attachments.values() if process.end is None]
+        self._attachments = {}
+        octets: list[bytes] = []
+        for process in processes:
+            pending = Pending(process.resumption())
+            pending.resumes = process
+            octets.append(self._encode(pending))
+            process.attachment = pending.id
+            self._attachments[pending.id] = process
+        self._transport.send(*octets)
+        self._send_waiting()
+        if self._established and self._on_reconnected is not None:
+            self._on_reconnected()
+
+    def _resumed(self, process: RemoteProcess, message: Message | Refusal) -> None:
+        """ATTACH on a new connection was answered."""
+        if isinstance(message, ShuttingDown):
+            # It goes, too; the next one may have the process still.
+            return
+        self._resuming.discard(process)
+        if isinstance(message, Attached):
+            process.resumed(message)
+        elif isinstance(message, Refusal):
+            del self._attachments[process.attachment]
+            if isinstance(message, NoSuchProcess):
+                process.arrived(End(reason=Reason.REMOVED))
+            else:
+                process.lost(message)
+            for one in self._waiting:
+                if one.target is process:
+                    one.abandoned = True
+                    one.settle(Ok() if isinstance(one.request, Detach) else message)
+        self._send_waiting()
+
+    # --- loss --------------------------------------------------------------------------------------------------------
+
+    def _broken(self, error: NetdaemonError) -> None:
+        """The socket is closed: is it over, or what is to be done on the next one?"""
+        if self.lost is not None:
+            return
+        if not self.resumes or isinstance(error, ConversationAborted | ProtocolError):
+            self._finish(error)
+            return
+        if not self._established:
+            self._retrying.failed()
+            return
+        self._established = False
+        self._retrying.lost(error)
+        processes = list(self._attachments.values())
+        # Before they hear of their requests: what is not answered is not refused.
+        for process in processes:
+            process.disconnected()
+        self._resuming = set(processes)
+        pending, self._pending = self._pending, {}
+        waiting, self._waiting = self._waiting, []
+        over: list[Pending] = []
+        for one in [*pending.values(), *waiting]:
+            if isinstance(one.request, Detach):
+                over.append(one)
+            elif one.resumes is None and not one.abandoned:
+                (self._waiting if not one.id or repeatable(one.request) else over).append(one)
+        for one in over:
+            if isinstance(one.request, Detach):
+                self._detached(one)
+            else:
+                one.settle(unanswered(one.request, error))
+        if self._on_disconnected is not None:
+            self._on_disconnected(error)
+
+    def _detached(self, pending: Pending) -> None:
+        """There is no connection, and so no attachment: what was asked for is the case, and is to stay so."""
+        process = pending.target
+        if process is not None and self._attachments.pop(process.attachment, None) is not None:
+            self._resuming.discard(process)
+            process.arrived(End(reason=Reason.DETACHED))
+        pending.settle(Ok())
+
+    def _try_again(self) -> None:
+        if self._dial is None or self._retrying.over or not self._retrying.ripe:
+            return
+        try:
+            sock = self._dial()
+        except OSError as error:
+            if passes(error):
+                self._retrying.failed()
+            else:
+                self._finish(ConnectionClosed(f"the daemon cannot be reached again: {error.strerror}"))
+        else:
+            self._open(sock, self._transport.connection.last_id)
+
+    def _finish(self, error: NetdaemonError) -> None:
         if self.lost is not None:
             return
         self.lost = error
-        self._unsent.clear()
-        self._socket.close()
+        self._established = False
+        self._transport.close()
         pending, self._pending = self._pending, {}
+        waiting, self._waiting = self._waiting, []
         attachments, self._attachments = self._attachments, {}
-        for one in pending.values():
+        for one in [*pending.values(), *waiting]:
             one.settle(error)
         for process in attachments.values():
             process.lost(error)
 
     def close(self) -> None:
         """Close the connection; attachments end, processes go on. What was submitted and not sent is lost."""
-        self._lose(ConnectionClosed("the connection was closed here"))
+        self._finish(ConnectionClosed("the connection was closed here"))
 
     def __enter__(self: L) -> L:
         return self

@@ -11,8 +11,8 @@ from netdaemon.blocking.stdin import CHUNK, Stdin
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
 from netdaemon.signal_names import number_of
-from netdaemon.wire.answers import Attached, End, Event, Message, Output, Status
-from netdaemon.wire.commands import Detach, Flow, Kill, Request, Resize, Start
+from netdaemon.wire.answers import Attached, End, Event, Gap, Message, Output, Status
+from netdaemon.wire.commands import Attach, Detach, Flow, Kill, Request, Resize, Start
 from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
 from netdaemon.wire.v1 import MAX_OUTPUT
 
@@ -38,12 +38,16 @@ class RemoteProcess:
     Iterating gives its events: `Output`, `Gap`, `Status`, and `End` if the daemon ends the attachment. It is over
     when the process has exited and all its output is closed, which a grandchild may delay (see `events`).
 
+    It outlives the connection: on the next one it is attached anew where it was, under another id (see `Link`).
+
+    :ivar attachment: its id on the wire; a new connection gives it another.
     :ivar record: the process as it was when the attachment began.
     :ivar attached: where the output begins, and what is kept.
     :ivar stdin: the queue of its input, for poll loops.
     :ivar status: the latest status that was received, or None.
     :ivar closed: the channels whose EOF was received; 0: it reads no more input.
     :ivar end: why the attachment is over, or None.
+    :ivar error: why it is over without that word: the connection is lost for good, or attaching anew was refused.
     """
 
     def __init__(self, client: Link, id: int, attached: Attached, request: Request) -> None:
@@ -54,11 +58,16 @@ class RemoteProcess:
         self.status: Status | None = None
         self.closed: set[int] = set()
         self.end: End | None = None
-        self._error: NetdaemonError | None = None
+        self.error: NetdaemonError | None = None
         self._events: deque[Event] = deque()
         self._queued = 0
         self._paused = False
         self._asked_to_pause = False
+        self._request = request
+        # The offset after the last byte that has come, and after an attachment anew what was told already.
+        self._next = attached.offset
+        self._told: set[tuple[int, State]] = set()
+        self._repeats = False
         channels = getattr(request, "channels", None) or (Channel.STDOUT, Channel.STDERR)
         single = self.record.pty is not None or self.record.merge
         self._channels = {channel for channel in channels if channel == Channel.STDOUT or not single}
@@ -66,7 +75,9 @@ class RemoteProcess:
             client.submit,
             id,
             # Whoever started it is the only one to write, until somebody else attaches as well.
-            start=attached.stdin_end if isinstance(request, Start) and client.version > 1 else None,
+            sole=isinstance(request, Start) and client.version > 1,
+            end=attached.stdin_end,
+            terminal=self.record.pty is not None,
             window=min(client.welcome.window, client.max_message - DATA_HEAD),
             chunk=CHUNK if client.version > 1 else MAX_OUTPUT,
         )
@@ -88,8 +99,11 @@ class RemoteProcess:
     # --- events ------------------------------------------------------------------------------------------------------
 
     def arrived(self, event: Event) -> bool:
-        """Queue an event; True if it was the last."""
+        """Queue an event, unless it was told before a loss of the connection; True if it was the last."""
+        if self._repeats and self._is_known(event):
+            return False
         if isinstance(event, Output):
+            self._next = max(self._next, event.offset + len(event.payload))
             if not event.payload:
                 self.closed.add(event.channel)
                 if event.channel == Channel.STDIN:
@@ -98,8 +112,13 @@ class RemoteProcess:
                 self.stdin.nudge()
         elif isinstance(event, Status):
             self.status = event
+            self._told.add((event.generation, event.state))
+        elif isinstance(event, Gap):
+            self._next = max(self._next, event.to)
         elif isinstance(event, End):
             self.end = event
+            if self.stdin.disconnected:
+                self.stdin.fail(ConnectionClosed(f"the attachment is over: {event.reason.value}"))
         self._events.append(event)
         self._queued += _size(event)
         if self._queued > QUEUE_MOST and not self._paused and self.client.version > 1:
@@ -107,10 +126,38 @@ class RemoteProcess:
             self._tell_flow()
         return self.end is not None
 
+    def _is_known(self, event: Event) -> bool:
+        """Whether it was told on an earlier connection: a daemon tells whoever attaches all ends and statuses."""
+        if isinstance(event, Output):
+            return not event.payload and event.channel in self.closed
+        return isinstance(event, Status) and (event.generation, event.state) in self._told
+
     def lost(self, error: NetdaemonError) -> None:
-        """The connection is over; what has been received can still be taken."""
-        self._error = error
+        """The attachment is over; what has been received can still be taken."""
+        self.error = error
         self.stdin.fail(error)
+
+    # --- when the connection is lost, and there is a new one ---------------------------------------------------------
+
+    def disconnected(self) -> None:
+        """There is no connection. What comes next is `resumed`, `lost` or an END."""
+        self.stdin.disconnect()
+
+    def resumption(self) -> Attach:
+        """What attaches it anew, where it was."""
+        asked = self._request
+        assert isinstance(asked, Start | Attach)
+        return Attach(
+            process=self.id, from_=self._next, channels=asked.channels, hold=asked.hold, read_only=asked.read_only
+        )
+
+    def resumed(self, attached: Attached) -> None:
+        """It is attached again."""
+        self._repeats = True
+        # First: what is sent here may be lost with the connection again, and then this reply counts no more.
+        self.stdin.resume(self.attachment, attached.stdin_end)
+        if self._paused or self._asked_to_pause:
+            self._tell_flow()
 
     def take(self) -> Event | None:
         """The next event that has been received, or None; does not wait."""
@@ -148,13 +195,13 @@ class RemoteProcess:
                 return event
             if self.finished:
                 return None
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             left = deadline.left(f"process {self.id} did nothing")
             try:
                 self.client.pump(left)
             except NetdaemonError:
-                if self._error is None:
+                if self.error is None:
                     raise
 
     def events(self, until: Until | str = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
@@ -242,7 +289,7 @@ class RemoteProcess:
 
     def detach(self, *, timeout: Timeout = DEFAULT) -> None:
         """End the attachment; the process goes on, its stdin stays open."""
-        if self.end is None and self._error is None:
+        if self.end is None and self.error is None:
             self._call(Detach(to=self.attachment), timeout)
 
     def wait(self, timeout: Timeout = None) -> Status:

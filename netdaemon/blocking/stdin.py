@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from netdaemon.errors import NetdaemonError, Refusal, RemoteProtocolError, StdinFull, StdinHole
+from netdaemon.errors import ConnectionClosed, NetdaemonError, Refusal, RemoteProtocolError, StdinFull, StdinHole
 from netdaemon.wire.answers import Message, Taken
 from netdaemon.wire.commands import Data
 
@@ -30,9 +30,16 @@ class Stdin:
     daemon refuses those behind it instead of taking them out of order, and all is sent again from the accepted end.
     Where others write as well, offsets cannot be told beforehand, and one piece is under way at a time.
 
+    When the connection is lost, what is under way is in doubt. On the next one the daemon tells its stdin offset: of a
+    sole writer's, what is below it is safe and the rest is sent again. Where others write as well, the one piece was
+    taken if the offset has moved by its length since it was last told, and was not if it has not moved; otherwise
+    somebody else wrote, or a part was taken: nobody can tell, and that is an error.
+
     :param submit: sends a request and calls back with its answer.
     :param attachment: the id of the attachment.
-    :param start: the stdin offset from which to write on, for a sole writer; else None.
+    :param sole: whether nobody else writes.
+    :param end: the stdin offset as the attachment begins.
+    :param terminal: whether it is a terminal's: there an EOF counts as a byte.
     :param window: how much may wait at the daemon, and how much is kept here.
     :param chunk: the most that one message carries.
     :ivar accepted: how many bytes are safe with the daemon.
@@ -41,11 +48,23 @@ class Stdin:
     :ivar closed: EOF was accepted.
     :ivar error: why nothing can be written any more, or None.
     :ivar dropped: how many queued bytes were not accepted when that came about.
+    :ivar disconnected: there is no connection; what is queued waits for the next.
     """
 
-    def __init__(self, submit: Submit, attachment: int, *, start: int | None, window: int, chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        attachment: int,
+        *,
+        sole: bool,
+        end: int,
+        terminal: bool = False,
+        window: int,
+        chunk: int = CHUNK,
+    ) -> None:
+        start = end if sole else None
         self.accepted = 0
-        self.end = start or 0
+        self.end = end
         self.closed = False
         self.error: NetdaemonError | None = None
         self.dropped = 0
@@ -64,6 +83,11 @@ class Stdin:
         self._stalled = False
         self.closing = False
         self._eof_under_way = False
+        self._terminal = terminal
+        self.disconnected = False
+        # Counts connections: an answer that belongs to an earlier one is none.
+        self._connection = 0
+        self._eof_in_doubt = False
 
     @property
     def room(self) -> int:
@@ -115,7 +139,7 @@ class Stdin:
 
     def work(self) -> None:
         """Send what may be sent now."""
-        if self.error is not None or self._eof_under_way or self.closed:
+        if self.error is not None or self._eof_under_way or self.closed or self.disconnected:
             return
         if self._due is not None:
             if monotonic() < self._due:
@@ -123,12 +147,14 @@ class Stdin:
             self._due = None
         if self._stalled:
             return
-        while self._sent < len(self._waiting) and self._may_send():
+        # Sending may be what finds out that the connection is lost.
+        while self._sent < len(self._waiting) and self._may_send() and not self.disconnected:
             self._send_piece()
-        if self.closing and not self._waiting and not self._under_way:
+        if self.closing and not self._waiting and not self._under_way and not self.disconnected:
             self._eof_under_way = True
             at = None if self._start is None else self._start + self.accepted
-            self._submit(Data(to=self._attachment, at=at), self._eof_answered)
+            connection = self._connection
+            self._submit(Data(to=self._attachment, at=at), lambda answer: self._eof_answered(connection, answer))
 
     def _may_send(self) -> bool:
         if self._start is None:
@@ -143,12 +169,15 @@ class Stdin:
         at = None if self._start is None else self._start + position
         self._sent += limit
         self._under_way += 1
+        connection = self._connection
         self._submit(
             Data(to=self._attachment, at=at, payload=payload),
-            lambda answer: self._answered(position, limit, answer),
+            lambda answer: self._answered(connection, position, limit, answer),
         )
 
-    def _answered(self, position: int, length: int, answer: Answer) -> None:
+    def _answered(self, connection: int, position: int, length: int, answer: Answer) -> None:
+        if connection != self._connection:
+            return
         self._under_way -= 1
         if self.error is not None:
             return
@@ -160,6 +189,8 @@ class Stdin:
             elif not self._stalled:
                 self._allowance = min(self._allowance + length, self._window)
         elif isinstance(answer, StdinFull):
+            if answer.end is not None:
+                self.end = answer.end
             self._advance(position + (answer.accepted or 0))
             self._stalled = True
         elif isinstance(answer, StdinHole) and self._start is not None:
@@ -199,7 +230,9 @@ class Stdin:
         self._due = monotonic() + self._retry
         self._retry = min(self._retry * 2, RETRY_MOST)
 
-    def _eof_answered(self, answer: Answer) -> None:
+    def _eof_answered(self, connection: int, answer: Answer) -> None:
+        if connection != self._connection:
+            return
         self._eof_under_way = False
         if isinstance(answer, StdinFull):
             self._wait()
@@ -211,3 +244,61 @@ class Stdin:
             self.fail(answer)
         else:
             self.closed = True
+            if isinstance(answer, Taken):
+                self.end = answer.end
+
+    # --- when the connection is lost, and there is a new one ---------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """The connection is lost: no answer comes any more, and nothing is sent until `resume`."""
+        self._connection += 1
+        self.disconnected = True
+        self._under_way = 0
+        self._stalled = False
+        self._due = None
+        self._eof_in_doubt |= self._eof_under_way
+        self._eof_under_way = False
+
+    def resume(self, attachment: int, end: int) -> None:
+        """There is a new one: go on from *end*, the daemon's stdin offset. What does not fit to it is an error."""
+        self._attachment = attachment
+        self.disconnected = False
+        if self.error is not None:
+            return
+        told = self.end if self._start is None or self.closed else self._start + self.accepted
+        taken = end - told
+        if taken < 0:
+            self.fail(RemoteProtocolError(f"the daemon has {end} bytes of stdin and had accepted {told}"))
+            return
+        if not self.closed:
+            # An EOF is sent when all else is accepted: they are not in doubt together.
+            doubt = 1 if self._eof_in_doubt and self._terminal else self._sent
+            if not self._fits(taken, doubt):
+                return
+            self.end = end
+            if self._eof_in_doubt and self._terminal and taken:
+                self.closed = True
+            else:
+                self._advance(self.accepted + min(taken, self._sent))
+        self._eof_in_doubt = False
+        self._sent = 0
+        self.work()
+
+    def _fits(self, taken: int, doubt: int) -> bool:
+        """Whether *taken* bytes can be what the daemon took of *doubt* that were under way; if not, it is over."""
+        if self._start is not None:
+            if taken > doubt:
+                self.fail(
+                    RemoteProtocolError(
+                        f"the daemon has {self._start + self.accepted + taken} bytes of stdin, and only "
+                        f"{self._start + self.accepted + doubt} were sent: somebody else has written, too"
+                    )
+                )
+        elif doubt and taken not in (0, doubt):
+            self.fail(
+                ConnectionClosed(
+                    f"{doubt} bytes of stdin were under way when the connection was lost, and the daemon has taken "
+                    f"{taken} since, somebody else's perhaps: whether they were taken is unknown"
+                )
+            )
+        return self.error is None

@@ -162,10 +162,13 @@ def _remove(client: Client, process: str, force: bool) -> bool:
 
 
 @click.command(short_help="End the daemon and its processes.")
+@click.option("--keep", is_flag=True, help="End the daemon only; its processes go on, and the next daemon has them.")
 @json_option
 @click.pass_context
-def shutdown(context: click.Context) -> None:
+def shutdown(context: click.Context, keep: bool) -> None:
     """End the daemon, and before it all its processes: by SIGTERM, and after a grace by SIGKILL.
+
+    With --keep only the daemon ends: its processes go on under the keeper, and the next daemon takes them over.
 
     Comes back when it has ended. Where no daemon runs there is nothing to do, and that is no error.
     """
@@ -182,7 +185,7 @@ def shutdown(context: click.Context) -> None:
             output.note(f"no daemon runs at {reach.path}: nothing to do")
         return
     with client:
-        client.shutdown(Fate.STOP)
+        client.shutdown(Fate.KEEP if keep else Fate.STOP)
         deadline = Deadline(SHUTDOWN_WITHIN)
         try:
             while True:

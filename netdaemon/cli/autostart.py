@@ -21,6 +21,17 @@ READY_WITHIN = 10.0
 AFTER_ITS_END = 2.0
 PROBE_EVERY = 0.02
 
+# What a service manager told us of our own service, and is not meant for a daemon that we start.
+SERVICE_VARIABLES = (
+    "NOTIFY_SOCKET",
+    "INVOCATION_ID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
+
 # How much of its log is quoted when it does not come up.
 QUOTED_LINES = 5
 QUOTED_BYTES = 4096
@@ -83,7 +94,13 @@ def _start(path: str, log: str, probe: Callable[[], T | None]) -> T:
         with open(log, "ab", opener=_private) as file:
             began = file.seek(0, os.SEEK_END)
             child = subprocess.Popen(
-                arguments, cwd="/", stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+                arguments,
+                cwd="/",
+                env={key: value for key, value in os.environ.items() if key not in SERVICE_VARIABLES},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}", "no daemon was started", error=error) from error

@@ -25,7 +25,7 @@ process's own.
 
 
 # Options of ndtool itself.
-BEFORE = ("--socket", "--no-autostart")
+BEFORE = ("--socket", "--no-autostart", "--no-reconnect")
 
 # What the commands of our peers are called here.
 ELSEWHERE = {
@@ -68,9 +68,10 @@ class Ndtool(click.Group):
 @click.option("--socket", metavar="PATH", help="The daemon's socket. Default: $NETDAEMON_SOCKET, or the user's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print records, and errors on stderr, as JSON.")
 @click.option("--no-autostart", is_flag=True, help="Do not start a daemon if none answers.")
+@click.option("--no-reconnect", is_flag=True, help="Fail if the daemon goes, rather than wait for the next one.")
 @click.version_option(netdaemon.__version__, message="ndtool %(version)s")
 @click.pass_context
-def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autostart: bool) -> None:
+def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autostart: bool, no_reconnect: bool) -> None:
     """Start, watch, feed and signal long-lived programs.
 
     They run under a daemon, and go on when ndtool and the terminal are gone.
@@ -79,6 +80,7 @@ def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autosta
     reach.socket = socket
     reach.json = reach.json or as_json
     reach.autostart = not no_autostart
+    reach.reconnect = not no_reconnect
     if context.invoked_subcommand is None:
         output.write(context.get_help() + "\n")
 

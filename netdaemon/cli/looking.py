@@ -155,6 +155,7 @@ def _about_daemon(told: DaemonInfo, path: str) -> str:
         ("clients", f"{counts.clients} of at most {limits.clients}"),
         ("attachments", f"{counts.attachments}, at most {limits.attachments} for a client"),
         ("descriptors", f"{counts.descriptors} of at most {limits.descriptors}"),
-        ("degraded", ", ".join(map(output.visible, told.degraded)) or "-"),
     ]
+    words = list(map(output.visible, told.degraded)) or ["-"]
+    rows += zip(["degraded"] + [""] * (len(words) - 1), words, strict=True)
     return output.table(rows, None)

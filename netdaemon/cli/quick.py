@@ -200,7 +200,8 @@ def run(arguments: Sequence[str]) -> bool:
     for argument in rest:
         if argument == "--json":
             as_json = True
-        elif argument == "--no-autostart":
+        elif argument in ("--no-autostart", "--no-reconnect"):
+            # Of no account here: the long way is taken where they would be.
             continue
         elif argument == "--socket" and not words:
             path = next(rest, None)

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import netdaemon
@@ -14,6 +15,7 @@ from netdaemon.cli.failure import Failure
 
 if TYPE_CHECKING:
     from netdaemon.blocking import Client
+    from netdaemon.cli.waiting import WaitingClient
 
 T = TypeVar("T")
 
@@ -26,12 +28,14 @@ class Reach:
     :ivar socket: the socket that was named, or None.
     :ivar json: whether to print for programs.
     :ivar autostart: whether to start a daemon where none answers.
+    :ivar reconnect: whether to wait for the next daemon when the connection to one is lost.
     """
 
     def __init__(self) -> None:
         self.socket: str | None = None
         self.json = False
         self.autostart = True
+        self.reconnect = True
 
     @property
     def named(self) -> str | None:
@@ -43,7 +47,7 @@ class Reach:
         """The socket."""
         return self.named or defaults.default_socket()
 
-    def connect(self, *, autostart: bool = True) -> Client:
+    def connect(self, *, autostart: bool = True) -> WaitingClient:
         """Get through to the daemon; start one for the user if that is allowed and none answers.
 
         :raises Failure: nobody answers; the message says what to do.
@@ -67,16 +71,25 @@ class Reach:
 
         return start(path, self.try_connect)
 
-    def try_connect(self) -> Client | None:
+    def try_connect(self) -> WaitingClient | None:
         """A client, or None if nobody listens at the socket."""
-        from netdaemon import blocking
+        from netdaemon.blocking.client import connect_as
+        from netdaemon.cli.waiting import WaitingClient
         from netdaemon.errors import ConnectFailed
 
         path = self.path
+        directory = os.path.dirname(path)
         try:
             if self.named is None:
-                self._check_place(os.path.dirname(path))
-            return blocking.connect(path, program=f"ndtool/{netdaemon.__version__}")
+                self._check_place(directory)
+            return connect_as(
+                WaitingClient,
+                path,
+                program=f"ndtool/{netdaemon.__version__}",
+                reconnect=self.reconnect,
+                # Whose place it is may have changed since.
+                check=partial(defaults.check_directory, directory) if self.named is None else None,
+            )
         except ConnectFailed as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _NOBODY:

@@ -16,7 +16,8 @@ from netdaemon.cli.reach import wire_text, with_process
 from netdaemon.cli.terminal import DETACH_KEYS, parse_keys, size
 
 if TYPE_CHECKING:
-    from netdaemon.blocking import Client, RemoteProcess
+    from netdaemon.blocking import RemoteProcess
+    from netdaemon.cli.waiting import WaitingClient
     from netdaemon.wire.records import Pty
 
 STDIN, STDOUT = 0, 1
@@ -180,7 +181,7 @@ def _is_nothing(descriptor: int) -> bool:
 
 
 def _follow(
-    client: Client,
+    client: WaitingClient,
     process: RemoteProcess,
     label: str,
     *,
@@ -202,11 +203,40 @@ def _follow(
 
             client.submit(Resize(to=process.attachment, rows=now[0], columns=now[1]))
     session = Session(process, label=label, keys=keys, raw=raw, feed=feed, sig_proxy=sig_proxy)
+    client.say = session.say
+    if raw and keys:
+        client.leave = f"{_told(keys)} detaches"
+    elif raw and feed:
+        client.leave = "no keys detach"
+    elif not raw and sig_proxy:
+        client.leave = "signals are sent on when it is back"
+    elif not raw:
+        client.leave = "Ctrl-C detaches"
     ending = session.run()
     if remove and ending.status is not None:
-        client.remove(process.id)
+        _remove(client, process.id)
     client.close()
     return finish(ending, label)
+
+
+def _remove(client: WaitingClient, id: str) -> None:
+    """Remove a process. If the answer is lost it is asked again: no other process ever has this id."""
+    from netdaemon.errors import ConnectionClosed, NoSuchProcess
+
+    lost = False
+    while True:
+        try:
+            client.remove(id)
+        except ConnectionClosed:
+            if client.lost is not None:
+                raise
+            lost = True
+        except NoSuchProcess:
+            if not lost:
+                raise
+            return
+        else:
+            return
 
 
 def _told(keys: bytes) -> str:

@@ -15,8 +15,8 @@ from netdaemon.cli.failure import SIGNALLED, Failure, die_by
 from netdaemon.cli.outlet import Outlet, is_broken, outlets
 from netdaemon.cli.signals import ASKING, OF_TERMINAL, Signals
 from netdaemon.cli.terminal import DetachKeys, RawMode, in_foreground, size
-from netdaemon.errors import NetdaemonError
-from netdaemon.wire.answers import End, Event, Gap, Output, Status
+from netdaemon.errors import ConnectionClosed, NetdaemonError, Refusal
+from netdaemon.wire.answers import End, Event, Gap, Message, Output, Status
 from netdaemon.wire.commands import Kill, Resize
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -106,6 +106,7 @@ class Session:
         while True:
             try:
                 self._pass_on()
+                self._look_for_errors()
                 if not any(outlet.waits for outlet in self._outlets.values()):
                     if self._ending is not None:
                         return self._ending
@@ -139,7 +140,8 @@ class Session:
         wanted = {signals.fileno(): select.POLLIN}
         timeout: float | None = None
         if self._lost is None:
-            wanted[self._client.fileno()] = self._client.wanted
+            if self._client.fileno() >= 0:
+                wanted[self._client.fileno()] = self._client.wanted
             timeout = self._client.due
         for outlet in self._outlets.values():
             if outlet.waits:
@@ -169,10 +171,27 @@ class Session:
         try:
             self._client.work(ready)
         except NetdaemonError as error:
+            told = str(error)
             self._lost = Failure(
-                f"the daemon is gone: {error}",
+                told if told.startswith("the daemon is gone") else f"the daemon is gone: {told}",
                 "what has become of the process is unknown here",
                 error=error,
+            )
+
+    def _look_for_errors(self) -> None:
+        """What no event tells: the attachment was not to be had again, or nobody knows what of the input arrived."""
+        if self._lost is not None or self._ending is not None or self._process.end is not None:
+            return
+        error = self._process.error
+        if error is not None:
+            self._lost = Failure(
+                f"the attachment to {self._label} is over: {error}", "see how it is: ndtool list", error=error
+            )
+            return
+        error = self._process.stdin.error
+        if error is not None and not isinstance(error, Refusal):
+            self._lost = Failure(
+                f"the input of {self._label} is in disorder: {error}", f"it goes on as {self._label}", error=error
             )
 
     # --- output ------------------------------------------------------------------------------------------------------
@@ -191,7 +210,7 @@ class Session:
             else:
                 self._closed(event.channel)
         elif isinstance(event, Gap):
-            self._say(f"{event.to - event.from_} bytes are no longer kept")
+            self.say(f"{event.to - event.from_} bytes are no longer kept")
         elif isinstance(event, Status):
             if self._process.exited and event is self._process.status:
                 self._ending = Ending(status=event)
@@ -207,7 +226,7 @@ class Session:
         if channel == STDOUT and self._outlets[STDOUT] is not self._outlets[STDERR]:
             self._outlets[STDOUT].finish()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """A line of our own; a raw terminal needs to be told to begin at its left."""
         if self._raw is None:
             output.note(text)
@@ -259,9 +278,14 @@ class Session:
             self._resume()
         elif self._sig_proxy and self._ending is None and self._lost is None:
             # That it has exited meanwhile is told by its status.
-            self._client.submit(Kill(to=self._process.attachment, signal=number))
+            request = Kill(to=self._process.attachment, signal=number)
+            self._client.submit(request, lambda answer: self._sent_on(number, answer))
         else:
             raise _Leave(Ending(signal=number))
+
+    def _sent_on(self, number: int, answer: Message | NetdaemonError) -> None:
+        if isinstance(answer, ConnectionClosed) and self._client.lost is None:
+            self.say(f"the daemon went while signal {number} was sent on: whether it arrived is unknown")
 
     def _resume(self) -> None:
         if self._raw is not None:

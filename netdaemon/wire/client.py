@@ -33,14 +33,17 @@ class ClientConnection(Conversation):
     Send what `hello` returns, feed the answer in, and take it with `next_message`; from then on `request`.
 
     :param version: the highest version to offer; 1 for the daemon of 2009.
+    :param last_id: the id after which its own begin: that of the connection which this one follows, so that an id of
+        that one is none of this.
     """
 
-    def __init__(self, *, version: int = VERSION, packets: bool = False) -> None:
+    def __init__(self, *, version: int = VERSION, packets: bool = False, last_id: int = 0) -> None:
         super().__init__(packets=packets)
         if version not in (1, 2):
             raise LocalProtocolError(f"version {version}; 1 and 2 are known")
         self._offered = version
-        self._last_id = 0
+        self._last_id = last_id
+        self._greeted = False
         self._pending: dict[int, type[Request]] = {}
         self._attachments: set[int] = set()
         self._received = 0
@@ -50,14 +53,20 @@ class ClientConnection(Conversation):
 
     def hello(self, message: Hello) -> bytes:
         """The first thing to send."""
-        if self._last_id:
+        if self._greeted:
             raise LocalProtocolError("HELLO was said already")
         body = U16.pack(self._offered)
         if self._offered > 1:
             body += layout.encode(message)
         if MESSAGE_HEAD + len(body) > GREETING_LIMIT:
             raise TooLarge(f"HELLO has {len(body)} bytes, and at most {GREETING_LIMIT} are read before it is answered")
+        self._greeted = True
         return self._pack(self._take_id(Hello), Hello.command, body)
+
+    @property
+    def last_id(self) -> int:
+        """The id that was taken last."""
+        return self._last_id
 
     def _take_id(self, declaration: type[Request]) -> int:
         id = self._last_id

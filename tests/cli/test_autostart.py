@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netdaemon import blocking
-from netdaemon.cli.autostart import twistd
+from netdaemon.cli.autostart import SERVICE_VARIABLES, twistd
 from tests.cli.support import PATIENCE, Ndtool
 
 BY_HAND = " ".join((*twistd(), "--nodaemon", "--pidfile=", "netdaemon"))
@@ -67,6 +68,17 @@ def test_a_daemon_is_started_and_said_so(user: Ndtool, runtime: Path) -> None:
     assert user.ok("shutdown") == ""
     assert not socket.exists()
     assert "nothing to do" in user.fails(0, "shutdown")
+
+
+def test_what_a_service_manager_told_us_is_not_told_to_it(user: Ndtool) -> None:
+    """It would say that it is ready, or ring a watchdog, in the name of a service that it is not."""
+    ours = dict.fromkeys(SERVICE_VARIABLES, "1")
+    done = user("--json", "info", env={**ours, "KEPT": "yes"})
+    assert done.returncode == 0
+    with open(f"/proc/{json.loads(done.stdout)['pid']}/environ", "rb") as file:
+        names = {one.partition(b"=")[0].decode() for one in file.read().split(b"\0")}
+    assert "KEPT" in names
+    assert not names & set(SERVICE_VARIABLES)
 
 
 def test_many_at_once_start_one(user: Ndtool) -> None:

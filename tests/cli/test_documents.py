@@ -58,7 +58,7 @@ def test_the_manual_has_every_command_and_option(name: str) -> None:
 
 
 def test_the_manual_has_the_options_before_the_command() -> None:
-    for option in ("--socket", "--json", "--no-autostart", "--version", "--help"):
+    for option in ("--socket", "--json", "--no-autostart", "--no-reconnect", "--version", "--help"):
         assert option in MANUAL
 
 

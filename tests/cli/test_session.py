@@ -256,7 +256,10 @@ def test_a_daemon_that_dies_is_told(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="nd") as directory:
         daemon = Daemon(Path(directory))
         try:
-            with Ndtool(daemon.socket).popen("start", "--", "sleep", "100") as process:
+            command = ["--no-reconnect", "start", "--", "sh", "-c", "echo up; exec sleep 100"]
+            with Ndtool(daemon.socket).popen(*command) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"up\n"
                 with daemon.client() as client:
                     child = eventually(lambda: [one.pid for one in client.list()])[0]
                 daemon.process.kill()
