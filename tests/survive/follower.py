@@ -154,6 +154,7 @@ class Follower:
         while not (self._done.is_set() or self._leaving):
             now = time.monotonic()
             if waiting is None and now >= again and not self.fed_out:
+                wire.sock.settimeout(PATIENCE)
                 waiting = self._feed_some(wire, id)
             wire.sock.settimeout(LOOK if now >= again else AGAIN)
             try:

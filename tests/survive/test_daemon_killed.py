@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import LONG, Figure
-from tests.survive.follower import Follower
 from tests.survive.world import Death, World, kills, world
 
 ROUNDS = 50 if LONG else 10
@@ -87,20 +86,13 @@ def test_kills(case: str, place: str, figure: Figure) -> None:
 
 def exits(daemon: World, kind: str) -> int:
     """Have one of this kind exit now, when there is no daemon; and another to be started by the next."""
-    for follower in list(daemon.followers):
-        name = follower.start.name
-        assert name is not None
-        if daemon.kinds[name] == kind and not follower.is_done and follower.pid and not stopped(daemon, follower):
-            victim = Death(follower.pid)
-            daemon.stop(name)
-            # One whose pipe is full has to wait for a daemon.
-            gone = victim.wait(2.0)
-            victim.close()
-            daemon.begin(kind, code=100 + len(daemon.followers) % 100, wait=False)
-            return int(gone)
+    for follower in daemon.some(kind):
+        assert follower.pid is not None
+        victim = Death(follower.pid)
+        daemon.end(follower)
+        # One whose pipe is full has to wait for a daemon.
+        gone = victim.wait(2.0)
+        victim.close()
+        daemon.begin(kind, code=100 + len(daemon.followers) % 100, wait=False)
+        return int(gone)
     return 0
-
-
-def stopped(daemon: World, follower: Follower) -> bool:
-    """Whether it was told to end before."""
-    return (daemon.directory / f"{follower.start.name}.stop").exists()

@@ -85,7 +85,10 @@ class World:
         self.path = str(self.directory / "stream")
         self.log = self.directory / "log"
         self.followers: list[Follower] = []
-        self.codes: dict[str, int] = {}
+        # By name: the exit code or the signal by which it is to end.
+        self.endings: dict[str, tuple[int | None, int | None]] = {}
+        # Those of which nobody could tell how they ended.
+        self.unknown: set[str] = set()
         self.kinds: dict[str, str] = {}
         self.process: subprocess.Popen[bytes]
         self.program = list(program)
@@ -195,7 +198,7 @@ class World:
             seed=seed,
         )
         self.followers.append(follower)
-        self.codes[name], self.kinds[name] = code, kind
+        self.endings[name], self.kinds[name] = (code, None), kind
         if wait:
             follower.known()
         return follower
@@ -215,6 +218,23 @@ class World:
         else:
             self.stop(name)
 
+    def murder(self, follower: Follower, number: int = signal.SIGKILL) -> None:
+        """Kill a child, from outside."""
+        name, pid = follower.start.name, follower.pid
+        assert name is not None
+        assert pid is not None
+        self.endings[name] = None, number
+        kill(pid, number)
+
+    def some(self, kind: str) -> Iterator[Follower]:
+        """Those of a kind that have been told nothing."""
+        for follower in list(self.followers):
+            name = follower.start.name
+            assert name is not None
+            waits = self.kinds[name] == kind and follower.pid and self.endings[name][0] is not None
+            if waits and not (self.directory / f"{name}.stop").exists() and not follower.is_done:
+                yield follower
+
     def check(self) -> None:
         """Nobody has seen anything wrong; nothing runs twice, and nothing that is not known."""
         for follower in self.followers:
@@ -226,29 +246,38 @@ class World:
         """The children that live, as the kernel has them."""
         return marked(self.marker)
 
-    def finish(self) -> None:
-        """End all that goes on, and compare the rest: what was written, how it exited, how often it was started."""
+    def finish(self, *, unknown: bool = False) -> None:
+        """End all that goes on, and compare the rest: what was written, how it exited, how often it was started.
+
+        :param unknown: nobody may be able to tell how something ended.
+        """
         for follower in self.followers:
             if not follower.is_done:
                 self.end(follower)
         for follower in self.followers:
             follower.done()
-            self.compare(follower)
+            self.compare(follower, unknown=unknown)
         eventually(lambda: not self.pids())
         listed = {one.id for one in self.ask(List()).processes}
         assert listed == {one.process for one in self.followers}
 
-    def compare(self, follower: Follower) -> None:
+    def compare(self, follower: Follower, *, unknown: bool = False) -> None:
         """What one that has ended has written, by its own account; and how it exited."""
         name = follower.start.name
         assert name is not None
         assert follower.status is not None
-        assert (follower.status.code, follower.status.signal) == (self.codes[name], None), f"{name}: {follower.status}"
+        ending = follower.status.code, follower.status.signal
+        if unknown and ending == (None, None):
+            self.unknown.add(name)
+        else:
+            assert ending == self.endings[name], f"{name}: {follower.status}"
         if self.kinds[name] == CAT:
             assert follower.received == {1: follower.acknowledged, 2: 0}
             return
         born = (self.directory / f"{name}.born").read_text().split()
         assert born == [str(follower.pid)], f"{name} was started {len(born)} times"
+        if self.endings[name][0] is None:
+            return
         out, err, read, wrong = map(int, (self.directory / f"{name}.report").read_text().split())
         assert not wrong, f"{name} read other bytes than were sent"
         assert follower.received[1] == out
