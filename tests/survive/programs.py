@@ -133,6 +133,36 @@ class Child:
             self.wrong = self.wrong or data != piece(expected, self.read, len(data))
             self.read += len(data)
 
+    def slow(self) -> None:
+        """Reads its input to the end, but not yet."""
+        time.sleep(0.5)
+        self.fed()
+
+    def screen(self) -> None:
+        """Draws: the size of its terminal when that changes, and what is typed, with the size."""
+        import signal
+
+        _raw()
+        wake, waking = os.pipe()
+        os.set_blocking(waking, False)
+        signal.signal(signal.SIGWINCH, lambda *_: None)
+        signal.set_wakeup_fd(waking)
+        self._draw("ready")
+        while True:
+            ready = select.select([0, wake], [], [])[0]
+            if wake in ready:
+                os.read(wake, 100)
+                self._draw("resized")
+            if 0 in ready:
+                key = os.read(0, 1).decode()
+                self._draw(key)
+                if key == "q":
+                    return
+
+    def _draw(self, what: str) -> None:
+        size = os.get_terminal_size(0)
+        os.write(1, f"{what} {size.lines}x{size.columns}\n".encode())
+
 
 def _raw() -> None:
     """Have the terminal change nothing, from the first byte that comes out of it."""

@@ -33,7 +33,7 @@ TWISTD = str(Path(sys.executable).with_name("twistd"))
 STARTING = 0.9
 
 # Kinds of `programs` that have a terminal; and what is no program of ours.
-TERMINALS = ("terminal", "typed")
+TERMINALS = ("terminal", "typed", "screen")
 CAT = "cat"
 
 # Kinds that are fed.
@@ -90,18 +90,20 @@ class World:
         # Those of which nobody could tell how they ended.
         self.unknown: set[str] = set()
         self.kinds: dict[str, str] = {}
+        # Children that nobody follows any more.
+        self.left_alone: list[Follower] = []
         self.process: subprocess.Popen[bytes]
         self.program = list(program)
-        self._inside = inside
+        self.inside = inside
         self._options = [option.replace("DIR", str(self.directory)) for option in options]
-        self._first: subprocess.Popen[bytes] | None = None
+        self._count = 0
         self._output = self.log.open("ab")
 
     # --- the daemon --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start a daemon, and wait for nothing."""
-        command = [*self._inside, *self.program, "-n", "--pidfile=", "netdaemon", f"--socket={self.path}", "--grace=2"]
+        command = [*self.inside, *self.program, "-n", "--pidfile=", "netdaemon", f"--socket={self.path}", "--grace=2"]
         self.process = subprocess.Popen(
             [*command, *self._options],
             cwd=self.directory,
@@ -136,7 +138,7 @@ class World:
         """Kill the daemon, and wait until it is dead."""
         kill(self.process.pid, number)
         code = self.process.wait()
-        assert code == (-number if number == signal.SIGKILL else 0), f"it ended with {code} itself:\n{self.told()}"
+        assert code == -number, f"it ended with {code} itself:\n{self.told()}"
 
     def kill_keeper(self) -> int:
         """Kill the keeper; its pid."""
@@ -164,9 +166,24 @@ class World:
 
     # --- its children ------------------------------------------------------------------------------------------------
 
-    def begin(self, kind: str, *, code: int = 0, seed: int = 0, compare: bool = True, wait: bool = True) -> Follower:
-        """Have a child, and somebody who follows it."""
-        name = f"{kind}{len(self.followers)}"
+    def begin(
+        self,
+        kind: str,
+        *,
+        code: int = 0,
+        seed: int = 0,
+        compare: bool = True,
+        wait: bool = True,
+        keep: int | None = None,
+    ) -> Follower:
+        """Have a child, and somebody who follows it.
+
+        :param seed: of what chance does with it.
+        :param compare: false: what it writes is counted only.
+        :param wait: until it runs.
+        """
+        self._count += 1
+        name = f"{kind}{self._count}"
         pty = Pty(rows=24, columns=80) if kind in TERMINALS else None
         where = (str(self.directory), name, str(code), self.marker)
         start = Start(
@@ -178,6 +195,7 @@ class World:
             name=name,
             key=f"{self.marker}-{name}",
             pty=pty,
+            keep=keep,
             attach=True,
             from_=0,
             hold=FOR_EVER,
@@ -218,6 +236,12 @@ class World:
         else:
             self.stop(name)
 
+    def leave_alone(self, follower: Follower) -> None:
+        """Follow it no more."""
+        follower.leave()
+        self.followers.remove(follower)
+        self.left_alone.append(follower)
+
     def murder(self, follower: Follower, number: int = signal.SIGKILL) -> None:
         """Kill a child, from outside."""
         name, pid = follower.start.name, follower.pid
@@ -240,7 +264,8 @@ class World:
         for follower in self.followers:
             follower.check()
         born = self.pids()
-        assert len(born) <= sum(not one.is_done for one in self.followers), "something runs twice"
+        known = sum(not one.is_done for one in self.followers) + len(self.left_alone)
+        assert len(born) <= known, "something runs twice"
 
     def pids(self) -> list[int]:
         """The children that live, as the kernel has them."""
@@ -257,9 +282,9 @@ class World:
         for follower in self.followers:
             follower.done()
             self.compare(follower, unknown=unknown)
-        eventually(lambda: not self.pids())
+        eventually(lambda: len(self.pids()) == len(self.left_alone))
         listed = {one.id for one in self.ask(List()).processes}
-        assert listed == {one.process for one in self.followers}
+        assert listed == {one.process for one in (*self.followers, *self.left_alone)}
 
     def compare(self, follower: Follower, *, unknown: bool = False) -> None:
         """What one that has ended has written, by its own account; and how it exited."""
@@ -291,8 +316,6 @@ class World:
 
         :param sound: nothing has failed so far: nothing must be left, and the log is to be clean.
         """
-        for follower in self.followers:
-            follower._leaving = True
         end_daemon(self.path, self.process)
         for follower in self.followers:
             follower.leave()
