@@ -12,7 +12,7 @@ import runpy
 import sys
 from typing import Any
 
-from netdaemon.daemon import adoption, peer
+from netdaemon.daemon import adoption, peer, service
 from netdaemon.keeper import launch
 from netdaemon.process import keeper_link, slots, spool
 from netdaemon.process.kept import KeptLauncher
@@ -52,6 +52,7 @@ POINTS = (
 
 # Those in a daemon's own start, where it takes over from another.
 STARTING = (
+    "in the middle of the probe of splice",
     "before everything is taken over",
     "in the middle of adoption",
     "after adoption, before it listens",
@@ -75,6 +76,7 @@ def arm(directory: str) -> None:
     def method(owner: Any, name: str, before: str = "", after: str = "") -> None:
         setattr(owner, name, around(directory, getattr(owner, name), before, after))
 
+    method(service, "splice_works", "in the middle of the probe of splice")
     method(launch, "open_gate", "before the gate is opened", "after the gate was opened")
     method(Spool, "_write_mark", "before a mark", "after a mark")
     method(KeptLauncher, "collect", "before collect")

@@ -34,7 +34,7 @@ class Worlds:
 
     def now(self) -> World:
         if self._world is None:
-            self._world = made = World()
+            self._world = made = World("--state=DIR/state")
             self.flags = made.directory / "points"
             self.flags.mkdir()
             made.program = [sys.executable, RUNNER, str(self.flags), TWISTD]

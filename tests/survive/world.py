@@ -299,7 +299,11 @@ class World:
         if self.kinds[name] == CAT:
             assert follower.received == {1: follower.acknowledged, 2: 0}
             return
-        born = (self.directory / f"{name}.born").read_text().split()
+        file = self.directory / f"{name}.born"
+        if self.endings[name][0] is None and not file.exists():
+            # It was killed before it had come to that.
+            return
+        born = file.read_text().split()
         assert born == [str(follower.pid)], f"{name} was started {len(born)} times"
         if self.endings[name][0] is None:
             return
