@@ -10,7 +10,9 @@ _WORD = b"netdaemon"
 
 
 def splice_works(descriptor: int) -> bool | None:
-    """Whether splice moves bytes into a file, and the file's position with them, where a duplicate can see it; None: there is no room to find out.
+    """Whether splice moves bytes into a file, and the file's position with them, where a duplicate can see it.
+
+    None: there is no room to find out.
 
     :param descriptor: an empty file in the place where spools are; it is closed.
     """
