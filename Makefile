@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types unit faults bench clean
+.PHONY: demo test lint types unit faults survive bench clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,10 @@ unit: $(READY)
 # The tests under faults and those with real programs, with the counts that are promised; ends with their figures.
 faults: $(READY)
 	NETDAEMON_LONG=1 $(BIN)/python -b -m pytest tests/faults tests/integration
+
+# Daemon and keeper killed again and again, with the counts that are promised; ends with the figures.
+survive: $(READY)
+	NETDAEMON_LONG=1 $(BIN)/python -b -m pytest tests/survive
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
-from tests.support import LONG, Logged, RunningDaemon, running_daemon
+from tests.support import LONG, Figure, Logged, RunningDaemon, running_daemon
 
 # Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
 TIME_LIMIT = 60.0
@@ -70,6 +70,16 @@ def logged() -> Logged:
     return _logged
 
 
+@pytest.fixture
+def figure(record_property: Callable[[str, Any], None]) -> Figure:
+    """Call with (what, the figure, what is promised) to have it shown in the table."""
+
+    def show(what: str, value: object, promised: str) -> None:
+        record_property("figure", (what, str(value), promised))
+
+    return show
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Nothing scheduled, nothing watched, nothing logged as a failure, no failed Deferred forgotten."""
@@ -119,7 +129,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not rows:
         return
     terminalreporter.section(
-        "figures" + (" (long form)" if LONG else " (short form; `make faults` has the full counts)")
+        "figures" + (" (long form)" if LONG else " (short form; `make faults` and `make survive` have the full counts)")
     )
     for what, value, promised in sorted(rows):
         terminalreporter.write_line(f"{what:<66} {value:>22}   {promised}")

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from netdaemon.wire.commands import Hello
 
 # `make faults` runs the full counts of what is promised; the ordinary run a part of them.
 LONG = bool(os.environ.get("NETDAEMON_LONG"))
+
+# What the fixture of this name is called with: what was measured, the figure, what is promised.
+Figure = Callable[[str, object, str], None]
 
 # Seconds for the start and the end of a daemon on a busy machine.
 PATIENCE = 30.0

@@ -11,17 +11,13 @@ from twisted.logger import Logger
 
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
-from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDERR, STDIN, STDOUT, Launched
-from netdaemon.keeper.messages import close_all
+from netdaemon.keeper.child import GATE, INPUT, SPOOL, Launched
 from netdaemon.process.record import Process
 from netdaemon.process.saved import Saved
 from netdaemon.process.spool import Spool
 from netdaemon.wire.records import State
 
 Entry = tuple[str, int, dict[str, int]]
-
-# What is understood of what a keeper has.
-ROLES = frozenset({PIDFD, GATE, SPOOL, INPUT, STDIN, STDOUT, STDERR, *RELAYS})
 
 _log = Logger()
 
@@ -49,25 +45,21 @@ def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reacto
 def _read(entry: Entry) -> tuple[Saved, Spool] | None:
     id, _, roles = entry
     try:
-        # A duplicate: whatever is wrong with it, all that the entry has is closed below.
-        spool = Spool.adopt(os.dup(roles[SPOOL]))
-    except (KeyError, ValueError, OSError) as error:
-        _leave(entry, error)
-        return None
-    try:
+        # The very number: the launcher hands it to the next keeper, should this one die.
+        spool = Spool.adopt(roles[SPOOL])
         saved = Saved.decode(spool.saved.read())
         if saved.identity.id != id:
             raise ValueError(f"it is of process {saved.identity.id}")
-    except (ValueError, OSError) as error:
-        spool.close()
+    except (KeyError, ValueError, OSError) as error:
         _leave(entry, error)
         return None
-    os.close(roles.pop(SPOOL))
+    del roles[SPOOL]
     return saved, spool
 
 
 def _leave(entry: Entry, error: Exception) -> None:
-    id, pid, roles = entry
+    id, pid, _ = entry
+    # Its descriptors stay open here, for the next keeper, should this one die.
     _log.error(
         "process {id} (pid {pid}) is not taken over: what was saved of it cannot be understood ({error}); it goes on, "
         "and its keeper keeps it for a daemon that can",
@@ -75,12 +67,10 @@ def _leave(entry: Entry, error: Exception) -> None:
         pid=pid,
         error=error,
     )
-    close_all(roles.values())
 
 
 def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper: IKeeper, reactor: Any) -> None:
     id, pid, roles = entry
-    close_all(roles.pop(role) for role in list(roles) if role not in ROLES)
     stdin = table.stdin_of(id)
     if INPUT in roles:
         stdin.adopt(roles.pop(INPUT))

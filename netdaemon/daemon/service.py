@@ -105,7 +105,13 @@ class DaemonService(Service):
         :raises NetdaemonError: there is no keeper and none can be had.
         """
         super().startService()
-        self._copies = not splice_works(self._files.create(PROBE))
+        # One that was killed here may have left it.
+        self._files.remove(PROBE)
+        try:
+            self._copies = splice_works(self._files.create(PROBE)) is False
+        except OSError:
+            # No room for a file, which says nothing of splice.
+            pass
         self._files.remove(PROBE)
         if self._copies:
             _log.error("{why}", why=COPIES)

@@ -214,6 +214,8 @@ class ProcessTable:
         return Stdin(lambda: self._create_input(id), WINDOW)
 
     def _create_input(self, id: str) -> int:
+        # A daemon that was killed before it had shared it may have left one; nothing was accepted into that.
+        self._files.remove(f"{id}.in")
         descriptor = self._files.create(f"{id}.in")
         try:
             self._launcher.share(id, INPUT, descriptor)

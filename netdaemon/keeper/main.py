@@ -7,6 +7,7 @@ process nor a daemon.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -22,7 +23,7 @@ from netdaemon.keeper.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Raised whenever anything in this folder changes: a daemon that finds a lower one here has it execute the newer.
 REVISION = 1
@@ -153,7 +154,11 @@ class Keeper:
         """Hear all that a daemon has said."""
         while one.channel is not None:
             try:
-                one.channel.flush()
+                try:
+                    one.channel.flush()
+                except OSError:
+                    # It hears no more; what it said is to be heard all the same.
+                    pass
                 received = one.channel.receive()
                 if received is None:
                     return
@@ -243,9 +248,14 @@ class Keeper:
 
     # --- what a daemon asks for --------------------------------------------------------------------------------------
 
-    def _tell(self, one: Daemon, *fields: bytes) -> None:
+    def _tell(self, one: Daemon, *fields: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Say something; to one that is dead nothing, and whatever it said after what this answers is heard."""
         if one.channel is not None:
-            one.channel.send(*fields)
+            try:
+                one.channel.send(*fields, descriptors=descriptors)
+            except OSError as error:
+                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                    say(f"daemon {one.pid}: {error}")
 
     def launch(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
         """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
@@ -267,8 +277,7 @@ class Keeper:
             self._tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
             return
         fields, ours = self.ledger.described(id)
-        if one.channel is not None:
-            one.channel.send(b"launched", *fields, descriptors=ours)
+        self._tell(one, b"launched", *fields, descriptors=ours)
 
     def share(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
         """share ID ROLE  with a descriptor: keep it, too."""

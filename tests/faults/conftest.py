@@ -1,26 +1,13 @@
-"""What the tests of promises get: a daemon whose log must be clean, and a table for the figures that they find."""
+"""What the tests of faults get: a daemon whose log must be clean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import RunningDaemon, running_daemon
-
-Figure = Callable[[str, object, str], None]
-
-
-@pytest.fixture
-def figure(record_property: Callable[[str, Any], None]) -> Figure:
-    """Call with (what, the figure, what is promised) to have it shown in the table."""
-
-    def show(what: str, value: object, promised: str) -> None:
-        record_property("figure", (what, str(value), promised))
-
-    return show
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import REQUESTS, Data, Hello, Kill, List
 from netdaemon.wire.connection import HEAD
 from netdaemon.wire.frame import LENGTH, MAX_MESSAGE
-from tests.faults.conftest import Figure
 from tests.faults.wire import PATIENCE, Wire, framed
-from tests.support import RunningDaemon
+from tests.support import Figure, RunningDaemon
 
 COMMANDS = 65536
 

@@ -14,9 +14,8 @@ from netdaemon.errors import LaunchFailed
 from netdaemon.wire.answers import Output
 from netdaemon.wire.commands import Attach, Detach, Inspect, Remove, Start, Wait
 from netdaemon.wire.records import Pty
-from tests.faults.conftest import Figure
 from tests.faults.wire import PATH, Wire, children, descriptors, memory
-from tests.support import LONG, RunningDaemon, running_daemon
+from tests.support import LONG, Figure, RunningDaemon, running_daemon
 
 MEBIBYTE = 1 << 20
 

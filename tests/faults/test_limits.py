@@ -20,10 +20,9 @@ from netdaemon.errors import ConversationAborted, Refusal, StdinFull
 from netdaemon.wire.answers import Attached, Ok, Output, Taken
 from netdaemon.wire.commands import FOR_EVER, Data, Flow, Info, Inspect, Kill, List, Remove, Start, Wait
 from netdaemon.wire.records import Scope
-from tests.faults.conftest import Figure
 from tests.faults.test_output import FLOOD
 from tests.faults.wire import PATH, PATIENCE, Wire, cpu, descriptors, eventually
-from tests.support import LONG, RunningDaemon, running_daemon, wait_for_hello
+from tests.support import LONG, Figure, RunningDaemon, running_daemon, wait_for_hello
 
 MEBIBYTE = 1 << 20
 

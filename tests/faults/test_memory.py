@@ -15,10 +15,9 @@ import pytest
 from netdaemon.errors import ConversationAborted, Refusal
 from netdaemon.wire.commands import FOR_EVER, Data, Info, Kill, List, Remove
 from netdaemon.wire.frame import GREETING_LIMIT, LENGTH, MAX_MESSAGE
-from tests.faults.conftest import Figure
 from tests.faults.test_output import FLOOD
 from tests.faults.wire import Wire, eventually, memory
-from tests.support import LONG, RunningDaemon
+from tests.support import LONG, Figure, RunningDaemon
 
 MEBIBYTE = 1 << 20
 

@@ -9,9 +9,8 @@ import time
 
 from netdaemon.wire.answers import Output, Status
 from netdaemon.wire.commands import FOR_EVER, Data, Flow, Kill, List, Remove
-from tests.faults.conftest import Figure
 from tests.faults.wire import Wire
-from tests.support import LONG, RunningDaemon
+from tests.support import LONG, Figure, RunningDaemon
 
 MEBIBYTE = 1 << 20
 

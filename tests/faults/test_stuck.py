@@ -29,9 +29,8 @@ from netdaemon.wire.commands import (
     Wait,
 )
 from netdaemon.wire.records import Pty, Reason, Scope, State
-from tests.faults.conftest import Figure
 from tests.faults.wire import PATH, Wire, children, cpu, eventually, memory
-from tests.support import RunningDaemon, keeper_pid, running_daemon
+from tests.support import Figure, RunningDaemon, keeper_pid, running_daemon
 
 MEBIBYTE = 1 << 20
 

@@ -25,10 +25,9 @@ from netdaemon.errors import (
 )
 from netdaemon.process.spool import Spool
 from netdaemon.wire.commands import List
-from tests.faults.conftest import Figure
 from tests.faults.customer import HANG, Job, jobs, workload
 from tests.faults.wire import Wire, children, descriptors, eventually
-from tests.support import LONG, RunningDaemon, running_daemon
+from tests.support import LONG, Figure, RunningDaemon, running_daemon
 
 REFUSING = Path(__file__).with_name("refusing.py")
 

@@ -27,7 +27,11 @@ class Wire:
     def __init__(self, path: str, *, version: int = 2, packets: bool = False, greet: bool = True) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM)
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(path)
+        try:
+            self.sock.connect(path)
+        except BaseException:
+            self.sock.close()
+            raise
         self.connection = ClientConnection(version=version, packets=packets)
         self._buffer = bytearray(READ_SIZE)
         self.later: list[tuple[int, Message | Refusal]] = []

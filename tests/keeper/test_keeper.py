@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import netdaemon
-from netdaemon.keeper.child import GATE, PIDFD, SPOOL, STDIN, STDOUT, Launched
+from netdaemon.keeper.child import PIDFD, SPOOL, STDIN, STDOUT, Launched
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.launch import open_gate
+from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
-from netdaemon.keeper.messages import Channel, close_all
+from netdaemon.keeper.messages import Channel
 from tests.support import PATIENCE, Figure
 
 SCRIPT = Path(netdaemon.__file__).parent / "keeper" / "__main__.py"
