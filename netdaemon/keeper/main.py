@@ -190,7 +190,11 @@ class Keeper:
         try:
             WORDS[word](self, one, [os.fsdecode(field) for field in fields[1:]], descriptors)
         except (ValueError, IndexError) as error:
+            # None of them has found an owner.
+            close_all(descriptors)
             raise Torn(f"{word}: {error!r}") from error
+        if word not in OWNING:
+            close_all(descriptors)
 
     def _introduced(self, one: Daemon, fields: list[bytes]) -> None:
         """hello RESTART INSTANCE COMMAND: a daemon that wants to be handed everything."""
@@ -411,6 +415,10 @@ WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
         *(Keeper.sync, Keeper.taken, Keeper.farewell, Keeper.end, Keeper.upgrade),
     )
 }
+
+
+# Those that come with descriptors.
+OWNING = ("launch", "share", "adopt")
 
 
 def _told(status: ExitStatus | None) -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from netdaemon.keeper.launch import open_gate
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
 from netdaemon.keeper.messages import Channel
-from tests.support import PATIENCE, Figure
+from tests.support import PATIENCE, Figure, keeper_pid
 
 SCRIPT = Path(netdaemon.__file__).parent / "keeper" / "__main__.py"
 PYTHON = [sys.executable, "-I", "-S"]
@@ -34,13 +34,22 @@ class Keeper:
     """A keeper in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = str(directory / "keeper")
+        self.path = str(directory / "s.keeper")
         self.log = directory / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [*PYTHON, str(SCRIPT), "--socket", self.path], stdin=subprocess.DEVNULL, stderr=log
             )
-        eventually(lambda: os.path.exists(self.path))
+        eventually(lambda: keeper_pid(str(directory / "s")) is not None)
+
+        self.daemons: list[Daemon] = []
+
+    def end(self) -> None:
+        for daemon in self.daemons:
+            daemon.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -59,9 +68,7 @@ class Keeper:
 def keeper(tmp_path: Path) -> Iterator[Keeper]:
     running = Keeper(tmp_path)
     yield running
-    if running.process.poll() is None:
-        running.process.kill()
-    running.process.wait()
+    running.end()
 
 
 class Daemon:
@@ -71,6 +78,7 @@ class Daemon:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.connect(keeper.path)
         self.channel = Channel(sock)
+        keeper.daemons.append(self)
         self.channel.send(b"hello", b"1" if restart else b"0", b"instance", command.pack())
 
     def hear(self) -> tuple[list[bytes], list[int]]:
@@ -218,7 +226,7 @@ def test_nobody_is_handed_what_another_may_touch(keeper: Keeper, tmp_path: Path)
     """A daemon that has hung up may still have everything: the next one waits for its death, however long."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import tests.keeper.test_keeper as t\n"
-        "class K: path = sys.argv[2]\n"
+        "class K: path, daemons = sys.argv[2], []\n"
         "d = t.Daemon(K); d.take_over(); c = d.launch('p1', 'cat'); d.channel.close(); print('up', flush=True)\n"
         "import time; time.sleep(1000)"
     )
@@ -325,8 +333,7 @@ def test_it_adopts_what_a_dead_keeper_had(keeper: Keeper, tmp_path: Path) -> Non
         third.channel.send(b"forget", b"p1")
         third.sync()
     finally:
-        other.process.kill()
-        other.process.wait()
+        other.end()
 
 
 @pytest.mark.parametrize(
@@ -420,7 +427,8 @@ def play(keeper: Keeper, code: str, *, restart: bool = False, place: Path | None
         command = f"t.Command(t.RESTARTED.path, t.RESTARTED.argv, [b'PLACE={place}'], b'/')"
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import tests.keeper.test_keeper as t\n"
-        f"class K: path = sys.argv[2]\nd = t.Daemon(K, restart={restart}, command={command}); d.take_over(); {code}"
+        "class K: path, daemons = sys.argv[2], []\n"
+        f"d = t.Daemon(K, restart={restart}, command={command}); d.take_over(); {code}"
     )
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", program, root, keeper.path], check=True, timeout=PATIENCE)

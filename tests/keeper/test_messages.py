@@ -87,7 +87,7 @@ def test_what_the_socket_does_not_take_waits(ends: tuple[Channel, Channel]) -> N
 
 
 def test_last_words_are_heard() -> None:
-    """Whoever is killed with something unread has said what it said: the kernel tells of the first before the second."""
+    """Whoever is killed with something unread has said what it said; the kernel tells of the first before that."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     here, there = Channel(one), Channel(other)
     there.send(b"unread")
