@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import sys
 
 if __name__ == "__main__" and not __package__:
@@ -54,7 +55,9 @@ def own_place() -> str:
         os.mkdir(directory, 0o700)
     except FileExistsError:
         # Of one that had our pid: as process 1, in the container's last life.
-        os.chmod(directory, 0o700, follow_symlinks=True)
+        found = os.lstat(directory)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise
     return f"{directory}/socket"
 
 
@@ -62,16 +65,20 @@ def main(words: list[str]) -> int:
     """Be a keeper; the exit code."""
     if words[:1] == ["--resume"] and len(words) == 2:
         return Keeper.resumed(int(words[1])).run()
-    path, command = "", None
+    path, command, given = "", None, list(words)
     if words[:1] == ["--socket"] and len(words) > 1:
         path, words = os.path.abspath(words[1]), words[2:]
     if words[:1] == ["--"] and len(words) > 1:
         argv = [os.fsencode(word) for word in words[1:]]
         env = [name + b"=" + value for name, value in os.environb.items()]
         command, words = Command(argv[0], argv, env, os.fsencode(os.getcwd())), []
+    if not sys.flags.no_site and command:
+        # A keeper needs none of what is installed, and stays smaller without.
+        os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *given])
     if words or not (path or command):
         sys.stderr.write(USAGE)
         return 0 if words in (["--help"], ["-h"]) else 2
+    own = not path
     try:
         path = path or own_place()
         listener = bind(path)
@@ -79,7 +86,9 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"netdaemon keeper: {path or error.filename}: {error.strerror}\n")
         return 1
     os.chdir("/")
-    return Keeper(path, listener, command).run()
+    keeper = Keeper(path, listener, command)
+    keeper.own_directory = own
+    return keeper.run()
 
 
 if __name__ == "__main__":

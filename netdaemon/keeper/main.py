@@ -46,7 +46,10 @@ class Keeper:
 
     :param always: how the daemon is started that is to run whatever happens, as in process 1 of a container; None:
         whoever started the first daemon started us, and another is started only where one is killed.
+    :ivar own_directory: whether the socket's directory was made for it, and goes with it.
     """
+
+    own_directory = False
 
     def __init__(self, path: str, listener: socket.socket, always: Command | None = None) -> None:
         self.path = path
@@ -239,6 +242,7 @@ class Keeper:
         self._forget(one)
 
     def _daemon_died(self, one: Daemon) -> None:
+        self.restarts.reap((), orphans=False)
         if self.next is not None:
             self._next_turn()
         elif self.stopping and not self.ended:
@@ -382,7 +386,8 @@ class Keeper:
         if signal.SIGCHLD in numbers:
             kept = {entry.pid for entry in self.ledger.entries.values()}
             ended = self.restarts.reap(kept, orphans=self.always is not None)
-            if ended and self.daemon is None and self.next is None and not (self.stopping or self.ended):
+            idle = self.daemon is None and self.next is None and self.restarts.at is None
+            if ended and idle and not (self.stopping or self.ended):
                 self.restarts.later("it was started and has not come as far as to say hello")
         if (signal.SIGTERM in numbers or signal.SIGINT in numbers) and not self.stopping:
             self.stopping, self.restarts.at = True, None
@@ -404,6 +409,8 @@ class Keeper:
             self.listener = None
             try:
                 os.unlink(self.path)
+                if self.own_directory:
+                    os.rmdir(os.path.dirname(self.path))
             except OSError:
                 pass
 
