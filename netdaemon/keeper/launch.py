@@ -143,7 +143,8 @@ def finish(gate: int) -> bool:
 
     :raises LaunchError: it could not be set up or executed; it has exited, and is to be released.
     """
-    with socket.socket(fileno=gate) as sock:
+    # All is said: what is left out would be asked of the kernel.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, gate) as sock:
         try:
             # It stays there for whoever asks after us, should we be killed before we have made use of it.
             told = sock.recv(_REPORT.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)

@@ -17,7 +17,7 @@ import time
 from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Command, Daemon
 from netdaemon.keeper.ledger import Ledger
-from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.keeper.messages import AGAIN, Torn, close_all
 from netdaemon.keeper.restart import Restarts, say
 from netdaemon.keeper.state import State
 
@@ -79,11 +79,20 @@ class Keeper:
             poll = select.poll()
             for number, (events, _) in watched.items():
                 poll.register(number, events)
-            ready = dict(poll.poll(self._patience()))
+            try:
+                ready = dict(poll.poll(self._patience()))
+            except OSError as error:
+                # No memory for it. Nothing is lost by trying again.
+                say(f"poll: {error.strerror}")
+                time.sleep(AGAIN)
+                continue
             # In the order of `_watched`: what a daemon has said is heard before its death is.
             for number, (_, handler) in watched.items():
                 if number in ready:
                     handler()
+            for one in self._daemons():
+                if one.channel is not None and one.channel.stalled:
+                    self._talk(one)
             now = time.monotonic()
             if self.restarts.at is not None and now >= self.restarts.at:
                 self.restarts.start()
@@ -96,7 +105,7 @@ class Keeper:
     def _watched(self) -> dict[int, tuple[int, Callable[[], None]]]:
         """What to poll for what, and what to do then."""
         watched: dict[int, tuple[int, Callable[[], None]]] = {}
-        daemons = [one for one in (self.daemon, self.next, *self.strangers) if one is not None]
+        daemons = self._daemons()
         for one in daemons:
             if one.channel is not None:
                 events = select.POLLIN | (select.POLLOUT if one.channel.waits else 0)
@@ -110,6 +119,9 @@ class Keeper:
         watched[self._wake] = select.POLLIN, self._woken
         return watched
 
+    def _daemons(self) -> list[Daemon]:
+        return [one for one in (self.daemon, self.next, *self.strangers) if one is not None]
+
     def _patience(self) -> int | None:
         """Milliseconds until something is to be done though nothing has happened."""
         now = time.monotonic()
@@ -118,12 +130,14 @@ class Keeper:
             due.append(self._idle_since + LINGER)
         if self.stopping and self.daemon is None:
             due.append(now + LOOK_AGAIN)
+        if any(one is not None and one.channel is not None and one.channel.stalled for one in self._daemons()):
+            due.append(now + AGAIN)
         return None if not due else max(0, int((min(due) - now) * 1000) + 1)
 
     def _over(self) -> int | None:
         """The exit code, if there is nothing left to do."""
         self_ended = self.ended or (self.stopping and not self.ledger.alive)
-        if any(one is not None and one.alive for one in (self.daemon, self.next, *self.strangers)):
+        if any(one.alive for one in self._daemons()):
             self._idle_since = None
             return None
         if self_ended:
@@ -168,7 +182,10 @@ class Keeper:
                 self._heard(one, *received)
             except Torn as error:
                 say(f"daemon {one.pid}: {error}")
-            except (EOFError, OSError):
+            except OSError as error:
+                say(f"daemon {one.pid}: {error.strerror}")
+                return
+            except EOFError:
                 # That says nothing of the process: what it has it has, until it is dead.
                 one.hang_up()
         if one is not self.daemon:
@@ -256,14 +273,19 @@ class Keeper:
 
     # --- what a daemon asks for --------------------------------------------------------------------------------------
 
-    def _tell(self, one: Daemon, *fields: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Say something; to one that is dead nothing, and whatever it said after what this answers is heard."""
-        if one.channel is not None:
-            try:
+    def _tell(self, one: Daemon, *fields: bytes, descriptors: Sequence[int] = ()) -> bool:
+        """Say something; to one that is dead nothing, and whatever it said after what this answers is heard.
+
+        False: there is no descriptor left to say it with.
+        """
+        try:
+            if one.channel is not None:
                 one.channel.send(*fields, descriptors=descriptors)
-            except OSError as error:
-                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                    say(f"daemon {one.pid}: {error}")
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                say(f"daemon {one.pid}: {error}")
+                return False
+        return True
 
     def launch(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
         """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
@@ -285,7 +307,9 @@ class Keeper:
             self._tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
             return
         fields, ours = self.ledger.described(id)
-        self._tell(one, b"launched", *fields, descriptors=ours)
+        if not self._tell(one, b"launched", *fields, descriptors=ours):
+            self.ledger.forget(id)
+            self._tell(one, b"refused", id.encode(), b"descriptors", b"%d" % errno.EMFILE)
 
     def share(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
         """share ID ROLE  with a descriptor: keep it, too."""

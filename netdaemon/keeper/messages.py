@@ -6,6 +6,7 @@ long one as a file whose descriptor does. What has been sent is the kernel's: it
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -22,6 +23,12 @@ LONGEST = 8 << 20
 
 # A process has eleven descriptors.
 DESCRIPTORS = 32
+
+# What the kernel says that lacks memory, or has too many descriptors on their way already.
+SHORT = (errno.ENOMEM, errno.ENOBUFS, errno.ETOOMANYREFS)
+
+# Seconds until it is tried again.
+AGAIN = 0.05
 
 _LENGTH = struct.Struct("<I")
 _HERE, _IN_A_FILE = b"\0", b"\1"
@@ -85,6 +92,8 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
+        # Whether the kernel had no memory for the last: it does not say when it has again.
+        self._short = False
         self._outgoing: list[tuple[bytes, list[int]]] = []
 
     def fileno(self) -> int:
@@ -93,7 +102,12 @@ class Channel:
     @property
     def waits(self) -> bool:
         """Whether something is to be sent as soon as the socket takes it."""
-        return bool(self._outgoing)
+        return bool(self._outgoing) and not self._short
+
+    @property
+    def stalled(self) -> bool:
+        """Whether something is to be sent a little later, and nothing will tell when."""
+        return bool(self._outgoing) and self._short
 
     def send(self, *fields: bytes, descriptors: Sequence[int] = ()) -> None:
         """Send a message; the descriptors stay open here. What cannot be sent now is sent by `flush`.
@@ -114,11 +128,17 @@ class Channel:
 
     def _send(self, body: bytes, descriptors: list[int]) -> bool:
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+        self._short = False
         try:
             self.socket.sendmsg(
                 [body], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else (), socket.MSG_NOSIGNAL
             )
         except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in SHORT:
+                raise
+            self._short = True
             return False
         return True
 
@@ -133,6 +153,7 @@ class Channel:
 
         :raises EOFError: the other end is gone.
         :raises Torn: this one is lost, descriptors and all.
+        :raises OSError: the kernel lacks memory; try again.
         """
         space = socket.CMSG_SPACE(struct.calcsize(f"{DESCRIPTORS}i"))
         while True:

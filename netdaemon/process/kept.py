@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,7 +20,7 @@ from netdaemon.interfaces import IKeeper
 from netdaemon.keeper import launch
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.ledger import read_entry
-from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.keeper.messages import AGAIN, Torn, close_all
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
 from netdaemon.process.strangers import pid_of, status_of
@@ -74,6 +74,7 @@ class KeptLauncher(Signals, Watched):
         self._starts: dict[str, _Start] = {}
         self._collecting: dict[str, tuple[Launched, Deferred[ExitStatus | None]]] = {}
         self._writing = False
+        self._later: Any = None
 
     def open(self) -> list[Entry]:
         launch.own_descriptors()
@@ -140,8 +141,11 @@ class KeptLauncher(Signals, Watched):
         what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
         message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
         self._starts[id] = start = _Start(message, spool, done)
-        if self.kept:
-            self._send(*start.message, descriptors=(spool,))
+        try:
+            self._post(*start.message, descriptors=(spool,))
+        except OSError as error:
+            del self._starts[id]
+            return fail(LaunchError("descriptors", error.errno or 0))
         return done
 
     def resume(self, launched: Launched) -> Deferred[Launched]:
@@ -151,11 +155,11 @@ class KeptLauncher(Signals, Watched):
         return done
 
     def share(self, id: str, role: str, descriptor: int) -> None:
-        if self.kept and self._link.channel.waits:
+        if self.kept and (self._link.channel.waits or self._link.channel.stalled):
             # It would not be the kernel's at once, and what is written to it would not be safe.
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._post(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
         self._keep(id, self._roles[id][0], {role: descriptor})
-        self._send(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
 
     def withdraw(self, launched: Launched, *roles: str) -> None:
         for role in self._drop(launched.id, *roles):
@@ -193,8 +197,7 @@ class KeptLauncher(Signals, Watched):
         """Say no more, and hear no more."""
         if self.kept:
             self.kept = False
-            self.unwatch()
-            self.reactor.removeWriter(self)
+            self._let_go()
             self._link.close()
 
     # --- what the keeper says ----------------------------------------------------------------------------------------
@@ -256,19 +259,42 @@ class KeptLauncher(Signals, Watched):
 
     # --- the socket --------------------------------------------------------------------------------------------------
 
-    def _send(self, *fields: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Tell the keeper; one that is dead is seen to be, and its successor is told all that counts."""
+    def _send(self, *fields: bytes) -> None:
+        """Tell the keeper something that needs no descriptor."""
+        try:
+            self._post(*fields)
+        except OSError as error:
+            _log.error("the keeper could not be told {word}: {error}", word=fields[0].decode(), error=error)
+
+    def _post(self, *fields: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Tell the keeper; one that is dead is seen to be, and its successor is told all that counts.
+
+        :raises OSError: there is no descriptor or memory for it.
+        """
         if not self.kept:
             return
         try:
             self._link.channel.send(*fields, descriptors=descriptors)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
-                _log.error("the keeper could not be told {word}: {error}", word=fields[0].decode(), error=error)
-            return
-        if self._link.channel.waits and not self._writing:
-            self._writing = True
-            self.reactor.addWriter(self)
+                raise
+        self._see_to_the_rest()
+
+    def _see_to_the_rest(self) -> None:
+        """What could not be sent goes out as soon as it can."""
+        channel = self._link.channel
+        if channel.stalled and self._later is None:
+            self._later = self.reactor.callLater(AGAIN, self._flush_later)
+        if channel.waits is not self._writing:
+            self._writing = channel.waits
+            if channel.waits:
+                self.reactor.addWriter(self)
+            else:
+                self.reactor.removeWriter(self)
+
+    def _flush_later(self) -> None:
+        self._later = None
+        self.doWrite()
 
     def fileno(self) -> int:
         return self._link.channel.fileno()
@@ -281,9 +307,7 @@ class KeptLauncher(Signals, Watched):
             self._link.channel.flush()
         except OSError:
             pass
-        if not self._link.channel.waits:
-            self._writing = False
-            self.reactor.removeWriter(self)
+        self._see_to_the_rest()
 
     def doRead(self) -> None:
         while self.kept:
@@ -295,6 +319,10 @@ class KeptLauncher(Signals, Watched):
             except Torn as error:
                 _log.error("the keeper: {error}", error=error)
                 continue
+            except OSError as error:
+                # No memory; it is there the next time.
+                _log.error("the keeper: {error}", error=error)
+                return
             if received is None:
                 return
             self._heard(*received)
@@ -308,15 +336,23 @@ class KeptLauncher(Signals, Watched):
 
     def _lost(self) -> None:
         """The keeper is dead. Only then: as long as it may live there is not to be a second one."""
-        self.unwatch()
-        self.reactor.removeWriter(self)
-        self.kept = self._writing = False
+        self._let_go()
+        self.kept = False
         if not self._link.bury():
             _log.error("the keeper (pid {pid}) has hung up and is not dead; waiting for that", pid=self._link.pid)
             self.reactor.callLater(TRY_AGAIN, self._lost)
             return
         self._link.close()
         self._replace(self._link.pid)
+
+    def _let_go(self) -> None:
+        """Watch the connection no more."""
+        self.unwatch()
+        self.reactor.removeWriter(self)
+        self._writing = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     def _replace(self, dead: int) -> None:
         """Have another keeper in place of the dead one."""
@@ -347,7 +383,11 @@ class KeptLauncher(Signals, Watched):
         """What the dead one has not answered, its successor is asked."""
         self.kept = True
         self.watch()
-        for start in list(self._starts.values()):
-            self._send(*start.message, descriptors=(start.spool,))
+        for id, start in list(self._starts.items()):
+            try:
+                self._post(*start.message, descriptors=(start.spool,))
+            except OSError as error:
+                del self._starts[id]
+                start.done.errback(LaunchError("descriptors", error.errno or 0))
         for id in list(self._collecting):
             self._send(b"collect", id.encode())

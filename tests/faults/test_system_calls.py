@@ -27,7 +27,7 @@ from netdaemon.process.spool import Spool
 from netdaemon.wire.commands import List
 from tests.faults.customer import HANG, Job, jobs, workload
 from tests.faults.wire import Wire, children, descriptors, eventually
-from tests.support import LONG, Figure, RunningDaemon, running_daemon
+from tests.support import LONG, Figure, RunningDaemon, keeper_pid, running_daemon
 
 REFUSING = Path(__file__).with_name("refusing.py")
 
@@ -90,6 +90,7 @@ class Case:
     :param only: a file in the daemon's directory; calls on others do not fail.
     :param terminals: whether there are any; EIO of a terminal is no failure, but says that it was hung up.
     :param last: which call is the last that may fail.
+    :param keeper: whether they are the keeper's calls.
     """
 
     calls: str
@@ -101,9 +102,11 @@ class Case:
     only: str = ""
     terminals: bool = True
     last: int | None = None
+    keeper: bool = False
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.calls.replace("?", ""), self.only, *self.options)))
+        whose = "keeper" if self.keeper else ""
+        return " ".join(filter(None, (self.calls.replace("?", ""), self.only, *self.options, whose)))
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Error and when: the first; every n-th, from one of the first few on; in the long form from each of them."""
@@ -116,13 +119,15 @@ class Case:
 
 LAUNCH, STDIN, LIMIT = LaunchFailed.code, StdinFull.code, LimitReached.code
 STATE = ("--state=state",)
+# What a launcher does, a daemon without a keeper does itself.
+ALONE = ("--ephemeral",)
 
 CASES = (
     Case(calls="accept4", errors="EMFILE ENFILE ECONNABORTED ENOMEM EINTR EPERM", every=3, ends=True),
     Case(calls="recvfrom", errors="EINTR EAGAIN"),
     Case(calls="recvfrom", errors="ENOMEM", ends=True),
-    Case(calls="sendmsg,sendto", errors="EINTR EAGAIN ENOBUFS", every=3),
-    Case(calls="sendmsg,sendto", errors="ENOMEM", every=3, ends=True),
+    Case(calls="sendmsg,sendto", errors="EINTR EAGAIN ENOBUFS", every=3, refusals=(STDIN,)),
+    Case(calls="sendmsg,sendto", errors="ENOMEM", every=3, ends=True, refusals=(STDIN,)),
     Case(calls="getsockopt", errors="ENOMEM", every=2, ends=True),
     Case(calls="setsockopt", errors="ENOMEM", every=2, ends=True),
     # A daemon at rest is in this call; a tracer that left it while one fails would have it fail with ENOSYS.
@@ -140,17 +145,25 @@ CASES = (
     Case(calls="newfstatat", errors="ENOMEM", every=7, refusals=(LIMIT,)),
     Case(calls="ftruncate", errors="EINTR ENOSPC EIO", every=2, refusals=(LAUNCH,)),
     Case(calls="mmap", errors="ENOMEM", every=3, refusals=(LAUNCH,)),
-    Case(calls="pipe2", errors="EMFILE ENFILE", refusals=(LAUNCH,)),
-    Case(calls="?fork,?vfork,?clone,?clone3", errors="EAGAIN ENOMEM", every=2, refusals=(LAUNCH,)),
-    Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, refusals=(LAUNCH,)),
-    Case(calls="?waitpid,wait4,waitid", errors="EINTR", every=2),
+    Case(calls="pipe2", errors="EMFILE ENFILE", refusals=(LAUNCH,), options=ALONE),
+    Case(calls="?fork,?vfork,?clone,?clone3", errors="EAGAIN ENOMEM", every=2, refusals=(LAUNCH,), options=ALONE),
+    Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, refusals=(LAUNCH,), options=ALONE),
+    Case(calls="?waitpid,wait4,waitid", errors="EINTR", every=2, options=ALONE),
     Case(calls="pidfd_send_signal,kill", errors="EPERM", every=3, refusals=(Denied.code,)),
-    Case(calls="chdir", errors="EIO EACCES", every=2, refusals=(LAUNCH,)),
-    Case(calls="fchdir", errors="EIO EACCES", every=2),
+    Case(calls="chdir", errors="EIO EACCES", every=2, refusals=(LAUNCH,), options=ALONE),
+    Case(calls="fchdir", errors="EIO EACCES", every=2, options=ALONE),
     Case(calls="ioctl", errors="EIO", every=23, refusals=(LAUNCH,), ends=True),
-    Case(calls="fcntl", errors="EMFILE EPERM", every=2, refusals=(LAUNCH,)),
+    Case(calls="fcntl", errors="EMFILE EPERM", every=2, refusals=(LAUNCH,), options=ALONE),
     Case(calls="read", errors="EINTR", every=3),
     Case(calls="write", errors="ENOSPC EIO EINTR", every=3, only="log"),
+    Case(calls="recvmsg", errors="EINTR EAGAIN ENOMEM", every=3, keeper=True, refusals=(LAUNCH, STDIN)),
+    Case(calls="sendmsg", errors="EINTR EAGAIN ENOBUFS", every=3, keeper=True, refusals=(LAUNCH, STDIN)),
+    Case(calls="socketpair", errors="EMFILE ENFILE ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
+    Case(calls="pipe2", errors="EMFILE ENFILE", keeper=True, refusals=(LAUNCH,)),
+    Case(calls="?fork,?vfork,?clone,?clone3", errors="EAGAIN ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
+    Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
+    Case(calls="waitid", errors="EINTR", every=2, keeper=True),
+    Case(calls="poll", errors="EINTR ENOMEM", every=2, last=41, keeper=True),
 )
 
 
@@ -164,6 +177,7 @@ class Victim:
         self.running = running
         self.work = work
         self.pid = running.process.pid
+        self.keeper = keeper_pid(running.path) or 0
         self._seen = 0
         # What is needed only once is had.
         self._strictly()
@@ -254,7 +268,9 @@ def test_calls_that_fail(victims: Victims, figure: Figure, tmp_path: Path, case:
         only = victim.running.log.with_name(case.only) if case.only else None
         try:
             work = [job for job in victim.work if case.terminals or job.pty is None]
-            with Fault(victim.pid, tmp_path / "trace", case.calls, error, when, only) as fault:
+            with Fault(
+                victim.keeper if case.keeper else victim.pid, tmp_path / "trace", case.calls, error, when, only
+            ) as fault:
                 told = workload(victim.running, work)
             assert fault.failed, "no call was made to fail"
             failed += len(fault.failed)
