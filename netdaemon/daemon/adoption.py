@@ -11,7 +11,8 @@ from twisted.logger import Logger
 
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
-from netdaemon.keeper.child import GATE, INPUT, SPOOL, Launched
+from netdaemon.keeper.child import GATE, INPUT, RELAYS, SPOOL, STDIN, STDOUT, Launched
+from netdaemon.keeper.messages import close_all
 from netdaemon.process.record import Process
 from netdaemon.process.saved import Saved
 from netdaemon.process.spool import Spool
