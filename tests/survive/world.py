@@ -128,8 +128,11 @@ class World:
             env={**os.environ, **self.environment},
         )
 
-    def ready(self) -> DaemonInfo:
-        """Wait until a daemon answers; what it says of itself."""
+    def ready(self, *, ours: bool = True) -> DaemonInfo:
+        """Wait until a daemon answers; what it says of itself.
+
+        :param ours: it is we who have started it.
+        """
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -139,7 +142,7 @@ class World:
                 finally:
                     wire.close()
             except (OSError, EOFError, ConversationAborted):
-                assert self.process.poll() is None, f"the daemon ended:\n{self.told()}"
+                assert not ours or self.process.poll() is None, f"the daemon ended:\n{self.told()}"
                 assert time.monotonic() < deadline, f"there is no daemon:\n{self.told()}"
                 time.sleep(0.005)
 
