@@ -49,6 +49,7 @@ POINTS = (
     "before input is fed",
     "after input was fed",
     "after stdin was withdrawn, its file not",
+    "after stdin and its file were withdrawn",
     "after a terminal's input was withdrawn, its relay not",
     "after a terminal's output was withdrawn, its relay not",
 )
@@ -117,6 +118,8 @@ def arm(directory: str) -> None:
     def withdrawing(self: KeptLauncher, launched: Launched, *roles: str) -> None:
         withdrawn.update({*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else ())
         withdraw(self, launched, *roles)
+        if INPUT in withdrawn:
+            die(directory, "after stdin and its file were withdrawn")
         withdrawn.clear()
 
     exiting = False
