@@ -156,6 +156,16 @@ class World:
         code = self.process.wait()
         assert code == -number, f"it ended with {code} itself:\n{self.told()}"
 
+    def kill_in_its_farewell(self, after: float) -> None:
+        """Tell it to end, and kill it so many seconds later, if that was not enough."""
+        victim = Death(self.process.pid)
+        victim.send(signal.SIGTERM)
+        if not victim.wait(after):
+            victim.send(signal.SIGKILL)
+        assert victim.wait()
+        victim.close()
+        assert self.process.wait() in (-signal.SIGTERM, -signal.SIGKILL), self.told()
+
     def kill_keeper(self) -> int:
         """Kill the keeper; its pid."""
         pid = keeper_pid(self.path)
@@ -390,7 +400,10 @@ def kills(world: World, rounds: int, chance: Random, while_dead: Any = lambda nu
             world.ready()
             world.check()
             time.sleep(chance.uniform(0, 0.3))
-        world.kill()
+        if chance.random() < 0.2:
+            world.kill_in_its_farewell(chance.uniform(0, 0.05))
+        else:
+            world.kill()
         while_dead(number)
         world.start()
     world.ready()
