@@ -11,7 +11,8 @@ from twisted.logger import Logger
 
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
-from netdaemon.keeper.child import GATE, INPUT, SPOOL, Launched
+from netdaemon.keeper.child import GATE, INPUT, RELAYS, SPOOL, STDIN, STDOUT, Launched
+from netdaemon.keeper.messages import close_all
 from netdaemon.process.record import Process
 from netdaemon.process.saved import Saved
 from netdaemon.process.spool import Spool
@@ -69,13 +70,26 @@ def _leave(entry: Entry, error: Exception) -> None:
     )
 
 
+def _halves(roles: dict[str, int]) -> list[str]:
+    """What is left of a stream that was being given up when the daemon was killed."""
+    return [
+        role
+        for stream, relays in ((STDIN, RELAYS[:2]), (STDOUT, RELAYS[2:]))
+        for role in relays
+        if stream not in roles and role in roles
+    ]
+
+
 def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper: IKeeper, reactor: Any) -> None:
     id, pid, roles = entry
     stdin = table.stdin_of(id)
     if INPUT in roles:
         stdin.adopt(roles.pop(INPUT))
     process = Process.adopted(saved, spool, stdin, reactor)
-    launched = Launched.of_roles(id, pid, roles)
+    halves = _halves(roles)
+    launched = Launched.of_roles(id, pid, {role: number for role, number in roles.items() if role not in halves})
+    keeper.withdraw(launched, *halves, *(() if STDIN in roles else (INPUT,)))
+    close_all(roles.pop(role) for role in halves)
     if saved.state is State.STARTING:
         launching: Deferred[Any] = Deferred()
         table.adopt(process, launching)

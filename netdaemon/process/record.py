@@ -201,6 +201,8 @@ class Process:
         """A stream is at its end."""
         self._closed.add(channel)
         self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
+        if channel == Channel.STDIN and self.stdin.end:
+            self.save()
         if self._waking is None:
             # Ends mostly come together, and with the exit: they are told together.
             self._waking = self._reactor.callLater(0, self._wake_late)

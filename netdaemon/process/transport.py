@@ -343,8 +343,9 @@ class ProcessTransport:
         self._feeding.feed()
 
     def _stdin_closed(self) -> None:
-        self._launcher.withdraw(self._launched, *ROLES[STDIN])
+        # In this order: the file that is given up here tells how much was accepted, until that has been saved.
         self._tell(lambda: self._protocol.childConnectionLost(STDIN))
+        self._launcher.withdraw(self._launched, *ROLES[STDIN])
 
     # --- IProcessTransport -------------------------------------------------------------------------------------------
 

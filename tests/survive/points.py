@@ -14,6 +14,7 @@ from typing import Any
 
 from netdaemon.daemon import adoption, peer, service
 from netdaemon.keeper import launch
+from netdaemon.keeper.child import INPUT, RELAYS, Launched
 from netdaemon.process import keeper_link, slots, spool
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.record import Process
@@ -47,7 +48,10 @@ POINTS = (
     "after input was accepted and answered",
     "before input is fed",
     "after input was fed",
-    "after one of two withdrawals",
+    "after stdin was withdrawn, its file not",
+    "after stdin and its file were withdrawn",
+    "after a terminal's input was withdrawn, its relay not",
+    "after a terminal's output was withdrawn, its relay not",
 )
 
 # Those in a daemon's own start, where it takes over from another.
@@ -101,8 +105,22 @@ def arm(directory: str) -> None:
         send(self, *fields, **options)
         if fields[0] == b"launch":
             die(directory, "after launch was sent")
-        if fields[0] == b"withdraw" and fields[-1] in (b"stdin", b"stdout"):
-            die(directory, "after one of two withdrawals")
+        if fields[0] == b"withdraw":
+            if fields[2] == b"stdout" and RELAYS[2] in withdrawn:
+                die(directory, "after a terminal's output was withdrawn, its relay not")
+            elif fields[2] == b"stdin" and RELAYS[0] in withdrawn:
+                die(directory, "after a terminal's input was withdrawn, its relay not")
+            elif fields[2] == b"stdin" and INPUT in withdrawn:
+                die(directory, "after stdin was withdrawn, its file not")
+
+    withdraw, withdrawn = KeptLauncher.withdraw, set[str]()
+
+    def withdrawing(self: KeptLauncher, launched: Launched, *roles: str) -> None:
+        withdrawn.update({*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else ())
+        withdraw(self, launched, *roles)
+        if INPUT in withdrawn:
+            die(directory, "after stdin and its file were withdrawn")
+        withdrawn.clear()
 
     exiting = False
 
@@ -136,6 +154,7 @@ def arm(directory: str) -> None:
         return accept(self, data, at)
 
     KeptLauncher._send = sent  # type: ignore[method-assign]
+    KeptLauncher.withdraw = withdrawing  # type: ignore[method-assign]
     Process.save = saved  # type: ignore[method-assign]
     slots.os = Os(pwrite=written)  # type: ignore[assignment]
     peer.Peer.dataReceived = read  # type: ignore[method-assign]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -37,6 +36,8 @@ class Worlds:
             self._world = made = World("--state=DIR/state")
             self.flags = made.directory / "points"
             self.flags.mkdir()
+            # The runner has points in common with the keeper's.
+            made.environment["PYTHONPATH"] = ROOT
             made.program = [sys.executable, RUNNER, str(self.flags), TWISTD]
             made.start()
             made.ready()
@@ -50,16 +51,9 @@ class Worlds:
 
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[Worlds]:
-    before = os.environ.get("PYTHONPATH")
-    # The runner has points in common with the keeper's.
-    os.environ["PYTHONPATH"] = ROOT
     made = Worlds()
     yield made
     made.close(sound=True)
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
 
 
 def remove(daemon: World, follower: Follower) -> None:
@@ -84,10 +78,9 @@ def remove(daemon: World, follower: Follower) -> None:
 
 def everything(daemon: World) -> list[threading.Thread]:
     """Begin all that is done with processes, so that every point is come to."""
-    done = next(daemon.some("fed"))
     removed = next(one for one in daemon.followers if one.is_done)
-    daemon.end(done)
-    daemon.end(next(daemon.some("sleep")))
+    for kind in ("fed", "sleep", "typed"):
+        daemon.end(next(daemon.some(kind)))
     for number, kind in enumerate(("sleep", "cat", "typed")):
         daemon.begin(kind, code=60 + number if kind != "cat" else 0, wait=False)
     thread = threading.Thread(target=remove, args=(daemon, removed), daemon=True)

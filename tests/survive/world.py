@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +31,12 @@ TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 # Most of a daemon's start, on a machine that is not too busy: a kill within it comes at any stage of it.
 STARTING = 0.9
+
+# As a service manager has it: it is not the keeper that starts the daemon again, but we do.
+MANAGED = {"INVOCATION_ID": "test"}
+
+# Whatever exits stays listed, to be compared.
+OPTIONS = ("--grace=2", "--exited=1000")
 
 # Kinds of `programs` that have a terminal; and what is no program of ours.
 TERMINALS = ("terminal", "typed", "screen")
@@ -76,10 +82,17 @@ class World:
     :param options: of netdaemon.
     :param program: what runs twistd, in place of twistd itself.
     :param inside: a command that executes the one after it.
+    :param environment: of the daemon, besides ours.
     :ivar marker: in the arguments of every child, and of nobody else.
     """
 
-    def __init__(self, *options: str, program: Sequence[str] = (TWISTD,), inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *options: str,
+        program: Sequence[str] = (TWISTD,),
+        inside: Sequence[str] = (),
+        environment: Mapping[str, str] = MANAGED,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="nd"))
         self.marker = f"survive-{secrets.token_hex(6)}"
         self.path = str(self.directory / "stream")
@@ -95,6 +108,7 @@ class World:
         self.process: subprocess.Popen[bytes]
         self.program = list(program)
         self.inside = inside
+        self.environment = dict(environment)
         self._options = [option.replace("DIR", str(self.directory)) for option in options]
         self._count = 0
         self._output = self.log.open("ab")
@@ -103,7 +117,7 @@ class World:
 
     def start(self) -> None:
         """Start a daemon, and wait for nothing."""
-        command = [*self.inside, *self.program, "-n", "--pidfile=", "netdaemon", f"--socket={self.path}", "--grace=2"]
+        command = [*self.inside, *self.program, "-n", "--pidfile=", "netdaemon", f"--socket={self.path}", *OPTIONS]
         self.process = subprocess.Popen(
             [*command, *self._options],
             cwd=self.directory,
@@ -111,12 +125,14 @@ class World:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # As a service manager would: it is us who start it again.
-            env={**os.environ, "INVOCATION_ID": self.marker},
+            env={**os.environ, **self.environment},
         )
 
-    def ready(self) -> DaemonInfo:
-        """Wait until a daemon answers; what it says of itself."""
+    def ready(self, *, ours: bool = True) -> DaemonInfo:
+        """Wait until a daemon answers; what it says of itself.
+
+        :param ours: it is we who have started it.
+        """
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -126,7 +142,7 @@ class World:
                 finally:
                     wire.close()
             except (OSError, EOFError, ConversationAborted):
-                assert self.process.poll() is None, f"the daemon ended:\n{self.told()}"
+                assert not ours or self.process.poll() is None, f"the daemon ended:\n{self.told()}"
                 assert time.monotonic() < deadline, f"there is no daemon:\n{self.told()}"
                 time.sleep(0.005)
 
@@ -139,6 +155,16 @@ class World:
         kill(self.process.pid, number)
         code = self.process.wait()
         assert code == -number, f"it ended with {code} itself:\n{self.told()}"
+
+    def kill_in_its_farewell(self, after: float) -> None:
+        """Tell it to end, and kill it so many seconds later, if that was not enough."""
+        victim = Death(self.process.pid)
+        victim.send(signal.SIGTERM)
+        if not victim.wait(after):
+            victim.send(signal.SIGKILL)
+        assert victim.wait()
+        victim.close()
+        assert self.process.wait() in (-signal.SIGTERM, -signal.SIGKILL), self.told()
 
     def kill_keeper(self) -> int:
         """Kill the keeper; its pid."""
@@ -374,7 +400,10 @@ def kills(world: World, rounds: int, chance: Random, while_dead: Any = lambda nu
             world.ready()
             world.check()
             time.sleep(chance.uniform(0, 0.3))
-        world.kill()
+        if chance.random() < 0.2:
+            world.kill_in_its_farewell(chance.uniform(0, 0.05))
+        else:
+            world.kill()
         while_dead(number)
         world.start()
     world.ready()
