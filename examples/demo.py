@@ -5,6 +5,7 @@ Starts a daemon of its own in a temporary directory, does with ndtool what a per
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -56,9 +57,35 @@ def main() -> None:
                 time.sleep(0.02)
             tour()
         finally:
-            daemon.send_signal(signal.SIGTERM)
+            # By the daemon that there is by then, which ends its processes and the keeper as well.
+            subprocess.run([BIN / "ndtool", "shutdown"], check=True)
             daemon.wait()
             log.close()
+
+
+def killed_meanwhile(process: str) -> str:
+    """Follow a process while the daemon is killed; what the follower, which knows nothing of that, has seen."""
+    told = subprocess.run([BIN / "ndtool", "--json", "info"], check=True, capture_output=True)
+    daemon = json.loads(told.stdout)["pid"]
+    print(f"$ ndtool attach --read-only {process} &\n$ sleep 1; kill -9 {daemon}; sleep 2", flush=True)
+    with subprocess.Popen(
+        [BIN / "ndtool", "attach", "--read-only", process], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as follower:
+        time.sleep(1.0)
+        os.kill(daemon, signal.SIGKILL)
+        time.sleep(2.0)
+        follower.kill()
+        output, _ = follower.communicate()
+    print(output, end="", flush=True)
+    return output
+
+
+def complete(output: str) -> str:
+    """A word on the ticks in *output*: they must all be there, from the first on, and each once."""
+    ticks = [int(line.split()[1]) for line in output.splitlines() if line.startswith("tick ")]
+    if ticks != list(range(1, len(ticks) + 1)):
+        raise SystemExit(f"-- INCOMPLETE: ticks {ticks}")
+    return f"-- ticks 1 to {len(ticks)}: complete"
 
 
 def tour() -> None:
@@ -73,8 +100,12 @@ def tour() -> None:
     show("send", "game", "save-all")
     say("Attach again from the very byte at which the killed client had stopped: nothing missing, nothing twice.")
     after = show("attach", "--read-only", "--from", str(len(before.encode())), "game", timeout=1.0)
-    ticks = [int(line.split()[1]) for line in (before + after).splitlines() if line.startswith("tick ")]
-    print(f"-- ticks 1 to {ticks[-1]}: " + ("complete" if ticks == list(range(1, len(ticks) + 1)) else "INCOMPLETE"))
+    print(complete(before + after))
+    say(
+        "Follow it from its beginning, and kill the daemon with SIGKILL in the middle of it. The keeper starts another."
+    )
+    print(complete(killed_meanwhile("game")))
+    show("list")
     say("End it by its own command. Its exit status is kept until somebody has asked for it, and longer.")
     show("send", "game", "quit")
     show("wait", "game", expect=7)
