@@ -31,8 +31,12 @@ def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reacto
     ids: set[str] = set()
     found: list[tuple[Saved, Spool, Entry]] = []
     for entry in entries:
-        ids.add(entry[0])
         read = _read(entry)
+        if isinstance(read, _Removed):
+            keeper.forget(entry[0])
+            close_all(entry[2].values())
+            continue
+        ids.add(entry[0])
         if read is not None:
             found.append((*read, entry))
     found.sort(key=lambda one: one[0].identity.created)
@@ -43,12 +47,19 @@ def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reacto
     return ids
 
 
-def _read(entry: Entry) -> tuple[Saved, Spool] | None:
+class _Removed:
+    """A process whose removal the daemon was in the middle of."""
+
+
+def _read(entry: Entry) -> tuple[Saved, Spool] | _Removed | None:
     id, _, roles = entry
     try:
         # The very number: the launcher hands it to the next keeper, should this one die.
         spool = Spool.adopt(roles[SPOOL])
-        saved = Saved.decode(spool.saved.read())
+        octets = spool.saved.read()
+        if not octets:
+            return _Removed()
+        saved = Saved.decode(octets)
         if saved.identity.id != id:
             raise ValueError(f"it is of process {saved.identity.id}")
     except (KeyError, ValueError, OSError) as error:

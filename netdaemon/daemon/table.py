@@ -322,6 +322,7 @@ class ProcessTable:
         if process.identity.key is not None:
             self._keys.pop(process.identity.key, None)
         self.on_removed(process)
+        process.disown()
         process.forget()
         self._launcher.forget(process.id)
         self._files.remove(f"{process.id}.out", f"{process.id}.in")

@@ -23,7 +23,7 @@ from netdaemon.keeper.child import has_exited
 from netdaemon.keeper.client import Command
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
-from netdaemon.keeper.messages import Channel, Torn, close_all
+from netdaemon.keeper.messages import AGAIN, Channel, Torn, close_all
 
 # Seconds for a keeper to start, for one to answer, and for the daemon before this one to be dead: that one ends its
 # conversations and no more, but may be swapped out.
@@ -219,6 +219,22 @@ class KeeperLink:
         except ChildProcessError:
             pass
         return True
+
+    def drain(self) -> None:
+        """Wait until all that was said is the kernel's, for it to be heard whatever becomes of us."""
+        deadline = time.monotonic() + ANSWER_WITHIN
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLOUT)
+        try:
+            while (self.channel.waits or self.channel.stalled) and time.monotonic() < deadline:
+                if self.channel.stalled:
+                    time.sleep(AGAIN)
+                else:
+                    poll.poll(int(ANSWER_WITHIN * 1000))
+                self.channel.flush()
+        except OSError:
+            # It is gone itself.
+            pass
 
     def close(self) -> None:
         """Hang up."""

@@ -198,6 +198,7 @@ class KeptLauncher(Signals, Watched):
         if self.kept:
             self.kept = False
             self._let_go()
+            self._link.drain()
             self._link.close()
 
     # --- what the keeper says ----------------------------------------------------------------------------------------

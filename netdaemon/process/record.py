@@ -172,6 +172,13 @@ class Process:
                 error=error.strerror,
             )
 
+    def disown(self) -> None:
+        """It is being removed: the next daemon is not to find it again, should this one be killed in the middle."""
+        try:
+            self.spool.saved.write(b"")
+        except OSError as error:
+            _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
+
     def output_arrived(self) -> None:
         """There is more in the spool."""
         self._wake()

@@ -171,7 +171,9 @@ class Spool:
             return
         longest = [-1 if one.allowance is None else int(one.allowance * 1000) for one in self._holders]
         most = -1 if -1 in longest else max(longest, default=0)
-        os.pwrite(self._descriptor, _HELD.pack(len(self._holders), most), _HELD_AT)
+        # Whoever stands for several counts for as many.
+        count = sum(getattr(one, "count", 1) for one in self._holders)
+        os.pwrite(self._descriptor, _HELD.pack(count, most), _HELD_AT)
 
     def leave(self) -> None:
         """This program ends, and another goes on: whoever holds now is going to be back there."""
