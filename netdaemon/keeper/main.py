@@ -14,12 +14,12 @@ import signal
 import socket
 import time
 
-from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Command, Daemon
 from netdaemon.keeper.ledger import Ledger
-from netdaemon.keeper.messages import AGAIN, Torn, close_all
+from netdaemon.keeper.messages import AGAIN, Torn
 from netdaemon.keeper.restart import Restarts, say
 from netdaemon.keeper.state import State
+from netdaemon.keeper.words import carry_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Keeper:
             if self._kill_at is not None and now >= self._kill_at:
                 self._kill_at = None
                 self.ledger.kill(signal.SIGKILL)
-        self._unlink()
+        self.unlink()
         return code
 
     def _watched(self) -> dict[int, tuple[int, Callable[[], None]]]:
@@ -200,21 +200,10 @@ class Keeper:
         one.close()
 
     def _heard(self, one: Daemon, fields: list[bytes], descriptors: list[int]) -> None:
-        word = fields[0].decode("ascii", "replace") if fields else ""
-        if word == "hello" and len(fields) == 4 and not descriptors:
+        if fields[:1] == [b"hello"] and len(fields) == 4 and not descriptors:
             self._introduced(one, fields)
             return
-        if one is not self.daemon or word not in WORDS:
-            close_all(descriptors)
-            raise Torn(f"{word!r} is no word of ours, or out of turn")
-        try:
-            WORDS[word](self, one, [os.fsdecode(field) for field in fields[1:]], descriptors)
-        except (ValueError, IndexError) as error:
-            # None of them has found an owner.
-            close_all(descriptors)
-            raise Torn(f"{word}: {error!r}") from error
-        if word not in OWNING:
-            close_all(descriptors)
+        carry_out(self, one, fields, descriptors)
 
     def _introduced(self, one: Daemon, fields: list[bytes]) -> None:
         """hello RESTART INSTANCE COMMAND: a daemon that wants to be handed everything."""
@@ -238,9 +227,9 @@ class Keeper:
         one.since, one.left = time.monotonic(), list(self.ledger)
         numbers = (REVISION, os.getpid(), self.restarts.count, len(one.left))
         one.channel.send(b"welcome", self.instance, *(b"%d" % number for number in numbers))
-        self._hand_over(one)
+        self.hand_over(one)
 
-    def _hand_over(self, one: Daemon) -> None:
+    def hand_over(self, one: Daemon) -> None:
         assert one.channel is not None
         assert one.left is not None
         batch, one.left = one.left[:BATCH], one.left[BATCH:]
@@ -266,14 +255,12 @@ class Keeper:
             self._stop_alone()
         elif self.ended or (one.farewell and not len(self.ledger) and self.always is None):
             self.ended = True
-            self._unlink()
+            self.unlink()
         elif self.always is not None or (one.restart and not one.farewell):
             self.restarts.command = self.always or one.command
             self.restarts.died(one.since, f"the daemon {one.pid} is gone and {self.ledger.alive} processes go on")
 
-    # --- what a daemon asks for --------------------------------------------------------------------------------------
-
-    def _tell(self, one: Daemon, *fields: bytes, descriptors: Sequence[int] = ()) -> bool:
+    def tell(self, one: Daemon, *fields: bytes, descriptors: Sequence[int] = ()) -> bool:
         """Say something; to one that is dead nothing, and whatever it said after what this answers is heard.
 
         False: there is no descriptor left to say it with.
@@ -287,101 +274,6 @@ class Keeper:
                 return False
         return True
 
-    def launch(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
-        id, path, cwd, pty, merge, count, *rest = words
-        octets = [os.fsencode(word) for word in rest]
-        rows, _, columns = pty.partition("x")
-        spec = Spec(
-            path=os.fsencode(path),
-            argv=tuple(octets[: int(count)]),
-            env=tuple(octets[int(count) :]),
-            cwd=os.fsencode(cwd),
-            pty=(int(rows), int(columns)) if pty else None,
-            merge=merge == "1",
-        )
-        (spool,) = descriptors
-        try:
-            self.ledger.launch(id, spec, spool)
-        except LaunchError as error:
-            self._tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
-            return
-        fields, ours = self.ledger.described(id)
-        if not self._tell(one, b"launched", *fields, descriptors=ours):
-            self.ledger.forget(id)
-            self._tell(one, b"refused", id.encode(), b"descriptors", b"%d" % errno.EMFILE)
-
-    def share(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """share ID ROLE  with a descriptor: keep it, too."""
-        id, role = words
-        (descriptor,) = descriptors
-        self.ledger.share(id, role, descriptor)
-
-    def withdraw(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """withdraw ID ROLE: close ours, too."""
-        id, role = words
-        self.ledger.withdraw(id, role)
-
-    def collect(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """collect ID: status with how it ended; "later", or "unknown" of who is no child of ours."""
-        try:
-            told = _told(self.ledger.collect(words[0]))
-        except ChildProcessError:
-            told = (b"unknown",)
-        self._tell(one, b"status", words[0].encode(), *told)
-
-    def release(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """release ID: its exit is recorded."""
-        self.ledger.release(words[0])
-
-    def forget(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """forget ID: keep nothing of it."""
-        self.ledger.forget(words[0])
-
-    def adopt(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """adopt ID PID ROLE...  with the descriptors: from a daemon whose keeper has died."""
-        self.ledger.enter([word.encode() for word in words], descriptors)
-
-    def sync(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """sync: all that was said before has been done; synced."""
-        self._tell(one, b"synced")
-
-    def taken(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """taken: the batch has arrived; after the last, everything has."""
-        if one.left:
-            self._hand_over(one)
-            return
-        one.left = None
-        if self.stopping:
-            self._tell(one, b"stop")
-
-    def farewell(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """farewell: the daemon ends, and means to."""
-        one.farewell = True
-
-    def end(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """end: everything has been ended, and so are we once the daemon has."""
-        self.ended = True
-        self._unlink()
-
-    def upgrade(self, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-        """upgrade PYTHON SCRIPT: execute that in our place, with all that we have; it says ``upgraded`` then."""
-        python, script = words
-        assert self.listener is not None
-        state = State(self.path, self.instance, self.listener, one, self.ledger, self.restarts.pid)
-        state.always = self.always
-        # One that comes in between would find no handler, and kill.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        file = state.write()
-        try:
-            state.inherit(True)
-            os.execve(python, [python, "-I", "-S", script, "--resume", str(file)], os.environ)
-        except OSError as error:
-            state.inherit(False)
-            os.close(file)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            self._tell(one, b"not-upgraded", f"{script}: {error.strerror}".encode())
-
     @classmethod
     def resumed(cls, file: int) -> Keeper:
         """The keeper whose state is in *file*, in this program from here on."""
@@ -389,7 +281,7 @@ class Keeper:
         keeper = cls(state.path, state.listener, state.always)
         keeper.instance, keeper.ledger, keeper.daemon = state.instance, state.ledger, state.daemon
         keeper.restarts.pid = state.started
-        keeper._tell(state.daemon, b"upgraded", b"%d" % REVISION)
+        keeper.tell(state.daemon, b"upgraded", b"%d" % REVISION)
         return keeper
 
     # --- signals -----------------------------------------------------------------------------------------------------
@@ -418,7 +310,7 @@ class Keeper:
             if self.daemon is None and self.next is None:
                 self._stop_alone()
             elif self.daemon is not None and self.daemon.left is None:
-                self._tell(self.daemon, b"stop")
+                self.tell(self.daemon, b"stop")
 
     def _stop_alone(self) -> None:
         """There is no daemon that would end the children in order."""
@@ -426,7 +318,7 @@ class Keeper:
         self.ledger.kill(signal.SIGTERM)
         self._kill_at = time.monotonic() + GRACE
 
-    def _unlink(self) -> None:
+    def unlink(self) -> None:
         """Nobody is to find us any more."""
         if self.listener is not None:
             self.listener.close()
@@ -437,24 +329,3 @@ class Keeper:
                     os.rmdir(os.path.dirname(self.path))
             except OSError:
                 pass
-
-
-WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
-    one.__name__: one
-    for one in (
-        *(Keeper.launch, Keeper.share, Keeper.withdraw, Keeper.collect, Keeper.release, Keeper.forget, Keeper.adopt),
-        *(Keeper.sync, Keeper.taken, Keeper.farewell, Keeper.end, Keeper.upgrade),
-    )
-}
-
-
-# Those that come with descriptors.
-OWNING = ("launch", "share", "adopt")
-
-
-def _told(status: ExitStatus | None) -> tuple[bytes, ...]:
-    if status is None:
-        return (b"later",)
-    if status.code is not None:
-        return (b"code", b"%d" % status.code)
-    return (b"signal", b"%d" % (status.signal or 0), b"core" if status.core else b"")

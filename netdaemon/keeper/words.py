@@ -1,0 +1,161 @@
+"""What a daemon may ask of its keeper: one function for each word, and nothing that is not asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
+from netdaemon.keeper.client import Daemon
+from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.keeper.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdaemon.keeper.main import Keeper
+
+
+def carry_out(keeper: Keeper, one: Daemon, fields: list[bytes], descriptors: list[int]) -> None:
+    """Do what a daemon asks for; the descriptors find an owner or are closed.
+
+    :raises Torn: it cannot be understood, and nothing was done.
+    """
+    word = fields[0].decode("ascii", "replace") if fields else ""
+    if one is not keeper.daemon or word not in WORDS:
+        close_all(descriptors)
+        raise Torn(f"{word!r} is no word of ours, or out of turn")
+    try:
+        WORDS[word](keeper, one, [os.fsdecode(field) for field in fields[1:]], descriptors)
+    except (ValueError, IndexError) as error:
+        # None of them has found an owner.
+        close_all(descriptors)
+        raise Torn(f"{word}: {error!r}") from error
+    if word not in OWNING:
+        close_all(descriptors)
+
+
+def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
+    id, path, cwd, pty, merge, count, *rest = words
+    octets = [os.fsencode(word) for word in rest]
+    rows, _, columns = pty.partition("x")
+    spec = Spec(
+        path=os.fsencode(path),
+        argv=tuple(octets[: int(count)]),
+        env=tuple(octets[int(count) :]),
+        cwd=os.fsencode(cwd),
+        pty=(int(rows), int(columns)) if pty else None,
+        merge=merge == "1",
+    )
+    (spool,) = descriptors
+    try:
+        keeper.ledger.launch(id, spec, spool)
+    except LaunchError as error:
+        keeper.tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
+        return
+    fields, ours = keeper.ledger.described(id)
+    if not keeper.tell(one, b"launched", *fields, descriptors=ours):
+        keeper.ledger.forget(id)
+        keeper.tell(one, b"refused", id.encode(), b"descriptors", b"%d" % errno.EMFILE)
+
+
+def share(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """share ID ROLE  with a descriptor: keep it, too."""
+    id, role = words
+    (descriptor,) = descriptors
+    keeper.ledger.share(id, role, descriptor)
+
+
+def withdraw(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """withdraw ID ROLE: close ours, too."""
+    id, role = words
+    keeper.ledger.withdraw(id, role)
+
+
+def collect(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """collect ID: status with how it ended; "later", or "unknown" of who is no child of ours."""
+    try:
+        told = _told(keeper.ledger.collect(words[0]))
+    except ChildProcessError:
+        told = (b"unknown",)
+    keeper.tell(one, b"status", words[0].encode(), *told)
+
+
+def release(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """release ID: its exit is recorded."""
+    keeper.ledger.release(words[0])
+
+
+def forget(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """forget ID: keep nothing of it."""
+    keeper.ledger.forget(words[0])
+
+
+def adopt(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """adopt ID PID ROLE...  with the descriptors: from a daemon whose keeper has died."""
+    keeper.ledger.enter([word.encode() for word in words], descriptors)
+
+
+def sync(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """sync: all that was said before has been done; synced."""
+    keeper.tell(one, b"synced")
+
+
+def taken(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """taken: the batch has arrived; after the last, everything has."""
+    if one.left:
+        keeper.hand_over(one)
+        return
+    one.left = None
+    if keeper.stopping:
+        keeper.tell(one, b"stop")
+
+
+def farewell(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """farewell: the daemon ends, and means to."""
+    one.farewell = True
+
+
+def end(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """end: everything has been ended, and so are we once the daemon has."""
+    keeper.ended = True
+    keeper.unlink()
+
+
+def upgrade(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """upgrade PYTHON SCRIPT: execute that in our place, with all that we have; it says ``upgraded`` then."""
+    python, script = words
+    assert keeper.listener is not None
+    state = State(keeper.path, keeper.instance, keeper.listener, one, keeper.ledger, keeper.restarts.pid)
+    state.always = keeper.always
+    # One that comes in between would find no handler, and kill.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    file = state.write()
+    try:
+        state.inherit(True)
+        os.execve(python, [python, "-I", "-S", script, "--resume", str(file)], os.environ)
+    except OSError as error:
+        state.inherit(False)
+        os.close(file)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        keeper.tell(one, b"not-upgraded", f"{script}: {error.strerror}".encode())
+
+
+def _told(status: ExitStatus | None) -> tuple[bytes, ...]:
+    if status is None:
+        return (b"later",)
+    if status.code is not None:
+        return (b"code", b"%d" % status.code)
+    return (b"signal", b"%d" % (status.signal or 0), b"core" if status.core else b"")
+
+
+WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
+    one.__name__: one
+    for one in (launch, share, withdraw, collect, release, forget, adopt, sync, taken, farewell, end, upgrade)
+}
+
+# Those that come with descriptors.
+OWNING = ("launch", "share", "adopt")
