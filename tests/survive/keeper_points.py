@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from netdaemon.keeper import ledger, main
+from netdaemon.keeper import ledger, words
 from netdaemon.keeper.messages import Channel
 
 # How many of several things are done before it dies in the middle of them.
@@ -82,8 +82,8 @@ def arm(directory: str) -> None:
         ("share", "", "keeper: after share"),
         ("withdraw", "", "keeper: after withdraw"),
     ):
-        main.WORDS[word] = around(directory, main.WORDS[word], before, after)
-    main.WORDS["adopt"] = later(directory, main.WORDS["adopt"], "keeper: in the middle of being handed everything")
+        words.WORDS[word] = around(directory, words.WORDS[word], before, after)
+    words.WORDS["adopt"] = later(directory, words.WORDS["adopt"], "keeper: in the middle of being handed everything")
     send, dies = Channel.send, later(directory, lambda: None, "keeper: in the middle of handing over")
 
     def sent(self: Channel, *fields: bytes, **options: Any) -> None:

@@ -97,7 +97,7 @@ def arm(directory: str) -> None:
     )
     spool.os = Os(lseek=seek)  # type: ignore[assignment]
 
-    send, save, received = KeptLauncher._send, Process.save, peer.Peer.dataReceived
+    send, save, received = KeptLauncher._post, Process.save, peer.Peer.dataReceived
 
     def sent(self: KeptLauncher, *fields: bytes, **options: Any) -> None:
         if fields[0] == b"launch":
@@ -153,7 +153,7 @@ def arm(directory: str) -> None:
         fed = True
         return accept(self, data, at)
 
-    KeptLauncher._send = sent  # type: ignore[method-assign]
+    KeptLauncher._post = sent  # type: ignore[method-assign]
     KeptLauncher.withdraw = withdrawing  # type: ignore[method-assign]
     Process.save = saved  # type: ignore[method-assign]
     slots.os = Os(pwrite=written)  # type: ignore[assignment]
