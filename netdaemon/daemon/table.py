@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,57 +12,32 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from netdaemon.daemon.ending import Ending
 from netdaemon.daemon.files import Files
 from netdaemon.daemon.settings import Settings
+from netdaemon.daemon.starting import digest, new_id, spec_of
 from netdaemon.errors import (
     LaunchFailed,
     LimitReached,
     NameTaken,
     NoSuchProcess,
     NotRunning,
-    Refusal,
     ShuttingDown,
     SpecDiffers,
 )
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper.child import INPUT, Launched, LaunchError, Spec
+from netdaemon.keeper.child import INPUT, Launched, LaunchError
 from netdaemon.process.record import Process
 from netdaemon.process.saved import Identity
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import Start
-from netdaemon.wire.records import Scope, Until
-
-# No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
-_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
-
-# 27 to the 9th power: never the same twice, in any daemon's life.
-ID_LENGTH = 10
-ID_BITS = 64
 
 # A time in microseconds has no more digits in the next 200,000 years.
 CREATED_DIGITS = 19
 
 _log = Logger()
-
-
-def new_id() -> str:
-    """A process id; the first character is a letter."""
-    # One call of the kernel for all of it: the remainders are even to within a millionth.
-    number = secrets.randbits(ID_BITS)
-    number, first = divmod(number, len(_ALPHABET) - 8)
-    id = _ALPHABET[first]
-    for _ in range(ID_LENGTH - 1):
-        number, place = divmod(number, len(_ALPHABET))
-        id += _ALPHABET[place]
-    return id
-
-
-def digest(request: Start) -> str:
-    """By which a START that comes again is known: all that it says of the process, and nothing of the attachment."""
-    said = (request.path, request.argv, request.env, request.cwd, request.name, request.labels)
-    return hashlib.sha256(repr((*said, request.pty, request.merge, request.keep)).encode()).hexdigest()
 
 
 class ProcessTable:
@@ -86,7 +58,7 @@ class ProcessTable:
         self._starting: dict[str, list[Deferred[Process]]] = {}
         self._exited: OrderedDict[str, Process] = OrderedDict()
         self._closing = False
-        self._killing = False
+        self._ending = Ending(reactor, launcher, settings.grace)
         self._created = 0
         self._retaining: Any = None
         # Those whose exit has not been told on.
@@ -137,7 +109,7 @@ class ProcessTable:
             )
         process = self._create(request, owner, passing)
         try:
-            launching = self._launcher.launch(process.id, _spec(request), process.spool.descriptor)
+            launching = self._launcher.launch(process.id, spec_of(request), process.spool.descriptor)
         except BaseException:
             self._drop(process)
             raise
@@ -254,7 +226,7 @@ class ProcessTable:
         )
         if self._closing:
             # It was asked for before the end was.
-            self._end(process)
+            self._ending.end(process)
         return process
 
     def _launch_failed(self, failure: Failure, process: Process) -> Process:
@@ -360,60 +332,9 @@ class ProcessTable:
         self._closing = True
 
     def stop_all(self) -> Deferred[None]:
-        """End every process: SIGTERM to its group, and after the grace SIGKILL to its tree.
-
-        :return: fires when all have exited.
-        """
+        """End every process; fires when all have exited."""
         self.refuse_new()
-        left = [process for process in self if process.status is None]
-        if not left:
-            return succeed(None)
-        done: Deferred[None] = Deferred()
-        waiting = {process.id for process in left}
-
-        def one_exited(_: Any, id: str) -> None:
-            waiting.discard(id)
-            if not waiting and not done.called:
-                if late.active():
-                    late.cancel()
-                done.callback(None)
-
-        def kill() -> None:
-            _log.warn("{count} processes did not end within the grace; killing them", count=len(waiting))
-            self._killing = True
-            self._kill([process for process in left if process.status is None])
-
-        late = self._reactor.callLater(self._settings.grace, kill)
-        for process in left:
-            self._end(process)
-        for process in left:
-            exited = process.when(Until.EXITED)
-            if isinstance(exited, Deferred):
-                exited.addBoth(one_exited, process.id)
-            else:
-                one_exited(None, process.id)
-        return done
-
-    def _end(self, process: Process) -> None:
-        """Tell one process to end, in whatever way it has come to now."""
-        if self._killing:
-            self._kill([process])
-            return
-        for number in (signal.SIGTERM, signal.SIGCONT):
-            _try(process, number)
-
-    def _kill(self, processes: list[Process]) -> None:
-        """Kill them and their trees; from here on nobody who reads their output is waited for."""
-        try:
-            self._launcher.kill_trees([one.launched for one in processes if one.launched is not None])
-        except OSError as error:
-            _log.error(
-                "not all that descends from {count} processes is killed: {error}", count=len(processes), error=error
-            )
-            for process in processes:
-                _try(process, signal.SIGKILL)
-        for process in processes:
-            process.holding.let_go()
+        return self._ending.end_all([process for process in self if process.status is None])
 
     def close(self) -> None:
         """Forget all processes."""
@@ -431,30 +352,3 @@ class ProcessTable:
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
-
-
-def _try(process: Process, number: int) -> None:
-    """Signal its group, if there is one: it may have exited meanwhile, or be only just starting."""
-    try:
-        process.kill(number, Scope.GROUP)
-    except Refusal:
-        pass
-
-
-def _spec(request: Start) -> Spec:
-    env = list(request.env or ())
-    if request.pty is not None and request.pty.term is not None:
-        env = [one for one in env if not one.startswith("TERM=")] + [f"TERM={request.pty.term}"]
-    return Spec(
-        path=_octets(request.path or request.argv[0]),
-        argv=tuple(map(_octets, request.argv)),
-        env=tuple(map(_octets, env)),
-        cwd=_octets(request.cwd or "/"),
-        pty=(request.pty.rows, request.pty.columns) if request.pty else None,
-        merge=bool(request.merge),
-    )
-
-
-def _octets(text: str) -> bytes:
-    """As it came over the wire, whatever this program's locale is."""
-    return text.encode("utf-8", "surrogateescape")
