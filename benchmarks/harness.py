@@ -31,6 +31,7 @@ PATIENCE = 20.0
 # A smoke test fails only on what cannot be noise: this many times worse than the target.
 NONSENSE = 10
 
+NDTOOL = [sys.executable, "-m", "netdaemon.cli"]
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 
 
@@ -67,6 +68,7 @@ class Place:
         self.path = Path(tempfile.mkdtemp(prefix="ndbench"))
         self.compiled = False
         self._started: list[subprocess.Popen[bytes]] = []
+        self._daemons: dict[subprocess.Popen[bytes], str] = {}
         self.program = self._build()
 
     def __enter__(self) -> Place:
@@ -108,7 +110,12 @@ class Place:
         """End what was started."""
         self._started.remove(process)
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            socket = self._daemons.get(process)
+            if socket is None:
+                process.send_signal(signal.SIGTERM)
+            else:
+                # Its keeper and its processes with it.
+                subprocess.run([*NDTOOL, "--socket", socket, "shutdown"], check=False, timeout=PATIENCE)
             try:
                 process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
@@ -119,6 +126,7 @@ class Place:
         """A netdaemon, and the path of its socket."""
         path = self.path / f"{name}.sock"
         process = self.start(name, [*TWISTD, "netdaemon", f"--socket={path}", *options], path)
+        self._daemons[process] = str(path)
         return process, str(path)
 
     def peer(self, name: str) -> str:
