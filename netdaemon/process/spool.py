@@ -173,7 +173,11 @@ class Spool:
         most = -1 if -1 in longest else max(longest, default=0)
         # Whoever stands for several counts for as many.
         count = sum(getattr(one, "count", 1) for one in self._holders)
-        os.pwrite(self._descriptor, _HELD.pack(count, most), _HELD_AT)
+        try:
+            os.pwrite(self._descriptor, _HELD.pack(count, most), _HELD_AT)
+        except OSError:
+            # Whoever holds holds all the same; only the next daemon would not know.
+            pass
 
     def leave(self) -> None:
         """This program ends, and another goes on: whoever holds now is going to be back there."""

@@ -127,7 +127,7 @@ CASES = (
     Case(calls="recvfrom", errors="EINTR EAGAIN"),
     Case(calls="recvfrom", errors="ENOMEM", ends=True),
     Case(calls="sendmsg,sendto", errors="EINTR EAGAIN ENOBUFS", every=3, refusals=(STDIN,)),
-    Case(calls="sendmsg,sendto", errors="ENOMEM", every=3, ends=True, refusals=(STDIN,)),
+    Case(calls="sendmsg,sendto", errors="ENOMEM", every=5, ends=True, refusals=(STDIN,)),
     Case(calls="getsockopt", errors="ENOMEM", every=2, ends=True),
     Case(calls="setsockopt", errors="ENOMEM", every=2, ends=True),
     # A daemon at rest is in this call; a tracer that left it while one fails would have it fail with ENOSYS.
