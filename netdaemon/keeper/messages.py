@@ -28,7 +28,7 @@ DESCRIPTORS = 32
 SHORT = (errno.ENOMEM, errno.ENOBUFS, errno.ETOOMANYREFS)
 
 # Seconds until it is tried again.
-AGAIN = 0.05
+AGAIN = 0.005
 
 _LENGTH = struct.Struct("<I")
 _HERE, _IN_A_FILE = b"\0", b"\1"
