@@ -92,8 +92,8 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.socket = sock
-        # Whether the kernel had no memory for the last: it does not say when it has again.
-        self._short = False
+        # What the kernel was short of for the last, as errno; 0: nothing. It does not say when it has it again.
+        self.short = 0
         self._outgoing: list[tuple[bytes, list[int]]] = []
 
     def fileno(self) -> int:
@@ -102,12 +102,12 @@ class Channel:
     @property
     def waits(self) -> bool:
         """Whether something is to be sent as soon as the socket takes it."""
-        return bool(self._outgoing) and not self._short
+        return bool(self._outgoing) and not self.short
 
     @property
     def stalled(self) -> bool:
         """Whether something is to be sent a little later, and nothing will tell when."""
-        return bool(self._outgoing) and self._short
+        return bool(self._outgoing) and self.short != 0
 
     def send(self, *fields: bytes, descriptors: Sequence[int] = ()) -> None:
         """Send a message; the descriptors stay open here. What cannot be sent now is sent by `flush`.
@@ -128,7 +128,7 @@ class Channel:
 
     def _send(self, body: bytes, descriptors: list[int]) -> bool:
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
-        self._short = False
+        self.short = 0
         try:
             self.socket.sendmsg(
                 [body], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else (), socket.MSG_NOSIGNAL
@@ -138,7 +138,7 @@ class Channel:
         except OSError as error:
             if error.errno not in SHORT:
                 raise
-            self._short = True
+            self.short = error.errno or 0
             return False
         return True
 
