@@ -205,7 +205,9 @@ class Process:
         self.holding.block(self._transport)
 
     def channel_closed(self, channel: int) -> None:
-        """A stream is at its end."""
+        """A stream is at its end; again, if the daemon before this one had said so and was killed before it let go."""
+        if channel in self._closed:
+            return
         self._closed.add(channel)
         self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
         if channel == Channel.STDIN and self.stdin.end:

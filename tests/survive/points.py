@@ -48,6 +48,7 @@ POINTS = (
     "after input was accepted and answered",
     "before input is fed",
     "after input was fed",
+    "after the end of input was saved, not withdrawn",
     "after stdin was withdrawn, its file not",
     "after stdin and its file were withdrawn",
     "after a terminal's input was withdrawn, its relay not",
@@ -117,6 +118,8 @@ def arm(directory: str) -> None:
 
     def withdrawing(self: KeptLauncher, launched: Launched, *roles: str) -> None:
         withdrawn.update({*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else ())
+        if INPUT in withdrawn:
+            die(directory, "after the end of input was saved, not withdrawn")
         withdraw(self, launched, *roles)
         if INPUT in withdrawn:
             die(directory, "after stdin and its file were withdrawn")
