@@ -41,7 +41,11 @@ def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reacto
             found.append((*read, entry))
     found.sort(key=lambda one: one[0].identity.created)
     for saved, spool, entry in found:
-        _go_on(saved, spool, entry, table, keeper, reactor)
+        try:
+            _go_on(saved, spool, entry, table, keeper, reactor)
+        except Exception:
+            # One that cannot be gone on with is no reason to leave all the others. It stays with the keeper.
+            _log.failure("process {id} (pid {pid}) could not be gone on with", id=entry[0], pid=entry[1])
     if ids:
         _log.info("{count} processes taken over from the keeper", count=len(found))
     return ids

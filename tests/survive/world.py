@@ -76,6 +76,13 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     victim.close()
 
 
+# As an installed program has it: what was compiled once is not compiled at each start.
+COMPILED = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PYTHONPYCACHEPREFIX": f"{tempfile.gettempdir()}/netdaemon-tests-{os.geteuid()}",
+}
+
+
 class World:
     """One daemon after the other on one socket.
 
@@ -125,7 +132,7 @@ class World:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **self.environment},
+            env={**COMPILED, **self.environment},
         )
 
     def ready(self, *, ours: bool = True) -> DaemonInfo:
