@@ -21,12 +21,23 @@ RUNS = 300
 
 NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--mount-proc", "--kill-child"]
 
+# In a control group of its own, which is the root of what is seen inside: two places must not share any.
 SET_UP = f"""
 mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/system /sys/fs/cgroup
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /run/systemd/system
 mkdir -m 700 -p "$XDG_RUNTIME_DIR"
+groups=$(findmnt --noheadings --types cgroup2 --output TARGET | head -n 1)
+mkdir "$groups/$CONTROL_GROUP"
+echo $$ > "$groups/$CONTROL_GROUP/cgroup.procs"
+exec unshare --cgroup sh -ec '
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
 {SYSTEMD} --user --log-target=console
+'
+"""
+
+CLEAN_UP = """
+groups=$(findmnt --noheadings --types cgroup2 --output TARGET | head -n 1)
+test ! -d "$groups/$CONTROL_GROUP" || find "$groups/$CONTROL_GROUP" -depth -type d -exec rmdir {} +
 """
 
 
@@ -48,6 +59,7 @@ class Place:
             "HOME": str(self.directory),
             "XDG_RUNTIME_DIR": str(self.runtime),
             "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "CONTROL_GROUP": self.directory.name,
             "SYSTEMD_LOG": str(self.directory / "log"),
         }
         self.log = self.directory / "log"
@@ -86,13 +98,17 @@ class Place:
         """End it, and with it all that is in its namespaces."""
         self.process.kill()
         self.process.wait()
+        clean_up = ["sh", "-ec", CLEAN_UP]
+        # What was in it is being killed, and may take a moment.
+        quiet = {"env": self._env, "stderr": subprocess.DEVNULL, "check": False}
+        eventually(lambda: subprocess.run(clean_up, **quiet).returncode == 0, 20.0)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @functools.cache
 def why_not() -> str | None:
     """Why systemd does not run here, if it does not."""
-    missing = [one for one in (SYSTEMD, "systemctl", "unshare", "nsenter") if not shutil.which(one)]
+    missing = [one for one in (SYSTEMD, "systemctl", "unshare", "nsenter", "findmnt") if not shutil.which(one)]
     if missing or os.geteuid() != 0:
         return f"systemd --user cannot be run here: {', '.join(missing) or 'not root'}"
     try:
