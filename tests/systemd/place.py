@@ -19,7 +19,7 @@ SERVICE, SOCKET = "netdaemon.service", "netdaemon.socket"
 # Seconds for one test inside.
 RUNS = 300
 
-NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--mount-proc", "--kill-child"]
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 # In a control group of its own, which is the root of what is seen inside: two places must not share any.
 SET_UP = f"""
