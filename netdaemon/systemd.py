@@ -16,40 +16,47 @@ FIRST = 3
 # Between the process and the role in the name of a stored descriptor; a name has no colon.
 BETWEEN = "."
 
+# How many descriptors may be stored where the manager does not say (systemd < 254), as in our unit. More would do harm:
+# all their names together come in one variable, which the kernel refuses, and with it the start, from 128 KiB on.
+ROOM = 4096
+
 
 class Manager:
     """The service manager of this process, as its environment tells of it.
 
     :param environ: what belongs to this process alone is taken out of it.
-    :ivar interval: seconds within which it wants to hear that this program is alive; None: it does not.
+    :ivar interval: seconds between two signs of life that it wants to hear; None: it does not.
+    :ivar restarts: whether it is the one who starts this program again when that is killed.
+    :ivar room: how many descriptors it stores.
     """
 
     def __init__(self, environ: MutableMapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self._address = environ.get("NOTIFY_SOCKET", "")
         mine = str(os.getpid())
-        self._passed: list[tuple[str, int]] = []
-        if environ.pop("LISTEN_PID", "") == mine:
-            names = environ.get("LISTEN_FDNAMES", "").split(":")
-            count = int(environ.get("LISTEN_FDS", "0"))
-            self._passed = [(names[index] if index < len(names) else "", FIRST + index) for index in range(count)]
-            for _, descriptor in self._passed:
-                os.set_inheritable(descriptor, False)
-        for name in ("LISTEN_FDS", "LISTEN_FDNAMES"):
-            environ.pop(name, None)
+        self._address = environ.pop("NOTIFY_SOCKET", "")
+        # Whatever was started from a service has its INVOCATION_ID; since systemd 248 it is told who is meant.
+        invoked = bool(environ.get("INVOCATION_ID")) and environ.get("SYSTEMD_EXEC_PID", mine) == mine
+        self.restarts = invoked or self.present
+        self._passed = _passed(environ, mine)
         limit = environ.pop("WATCHDOG_USEC", "")
         watched = environ.pop("WATCHDOG_PID", mine) == mine
         self.interval = int(limit) / 2e6 if limit.isdecimal() and int(limit) and watched else None
+        room = environ.pop("FDSTORE", "")
+        self.room = min(int(room), ROOM) if room.isdecimal() else ROOM
 
     @property
     def present(self) -> bool:
         """Whether there is one that listens."""
         return bool(self._address)
 
-    def tell(self, *lines: str, descriptors: Iterable[int] = ()) -> None:
-        """Say something, such as ``READY=1``. One that does not listen any more is no reason to fail."""
+    def tell(self, *lines: str, descriptors: Iterable[int] = ()) -> bool:
+        """Say something, such as ``READY=1``; whether that could be done.
+
+        Waits while its queue is full: what it was told is not lost by our death, and what was not told would be.
+        One that does not listen any more is no reason to fail.
+        """
         if not self._address:
-            return
+            return False
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         given = list(descriptors)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(given)}i", *given))] if given else []
@@ -57,7 +64,8 @@ class Manager:
             try:
                 sock.sendmsg(["\n".join(lines).encode()], rights, 0, address)
             except OSError:
-                pass
+                return False
+        return True
 
     # --- descriptors -------------------------------------------------------------------------------------------------
 
@@ -85,13 +93,40 @@ class Manager:
         self._passed = []
         return found
 
-    def store(self, process: str, role: str, descriptor: int) -> None:
-        """Have a duplicate kept for the next run. Never polled: a pipe whose other end closes would be dropped."""
-        self.tell("FDSTORE=1", "FDPOLL=0", f"FDNAME={process}{BETWEEN}{role}", descriptors=(descriptor,))
+    def store(self, process: str, role: str, descriptor: int) -> bool:
+        """Have a duplicate kept for the next run; whether it was told.
+
+        Never polled: a pipe whose other end closes would be dropped.
+        """
+        return self.tell("FDSTORE=1", "FDPOLL=0", f"FDNAME={process}{BETWEEN}{role}", descriptors=(descriptor,))
 
     def unstore(self, process: str, role: str) -> None:
         """Have it closed."""
         self.tell("FDSTOREREMOVE=1", f"FDNAME={process}{BETWEEN}{role}")
+
+    def discard(self) -> None:
+        """Have everything closed that an earlier run has stored, here and there."""
+        for process, roles in self.stored().items():
+            for role, descriptor in roles.items():
+                os.close(descriptor)
+                self.unstore(process, role)
+
+
+def _passed(environ: MutableMapping[str, str], mine: str) -> list[tuple[str, int]]:
+    """The descriptors that were passed to this process, with their names; close-on-exec from here on."""
+    owner, count, names = (environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
+    if owner != mine or not count.isdecimal():
+        return []
+    named = names.split(":") if names else []
+    passed = []
+    for index in range(int(count)):
+        try:
+            os.set_inheritable(FIRST + index, False)
+        except OSError:
+            # Somebody has closed it, or it has never been.
+            continue
+        passed.append((named[index] if index < len(named) else "", FIRST + index))
+    return passed
 
 
 def _listener(descriptor: int) -> socket.socket | None:

@@ -27,9 +27,6 @@ from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, adopt, bi
 from netdaemon.systemd import Manager
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 
-# What a service manager that starts daemons again puts into their environment.
-MANAGED = ("NOTIFY_SOCKET", "INVOCATION_ID")
-
 # Where the keeper listens that has started this daemon.
 KEEPER_VARIABLE = "NETDAEMON_KEEPER"
 
@@ -98,6 +95,8 @@ class Options(usage.Options):
         self._said = {name for name in ("socket", "seqpacket") if self[name] is not None}
         if not self._said:
             self["socket"] = socket_path()
+        if self["ephemeral"] and self["fdstore"]:
+            raise usage.UsageError("--fdstore keeps what --ephemeral ends; say one of them")
         for name in ("socket", "seqpacket", "state"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
@@ -118,24 +117,31 @@ class _Foreground(DaemonService):
 
 
 def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> ILauncher:
+    if not options["fdstore"]:
+        # Of a time when it was asked for. As long as they are stored, no child sees the end of its input.
+        manager.discard()
     if options["ephemeral"]:
         return LocalLauncher(reactor)
     path = os.environ.get(KEEPER_VARIABLE) or place + KEEPER_SUFFIX
     # A service manager starts a daemon again itself; and so does a keeper that has started this one.
-    managed = any(os.environ.get(name) for name in MANAGED)
-    link = KeeperLink(path, secrets.token_hex(8), restart=not managed)
+    link = KeeperLink(path, secrets.token_hex(8), restart=not manager.restarts)
     return KeptLauncher(reactor, link, manager if options["fdstore"] and manager.present else None)
 
 
 def _sockets(options: Options, manager: Manager) -> Iterator[Bound]:
     """The sockets to listen on: those that a service manager has passed, and our own."""
-    passed = {sock.type: sock for sock in manager.sockets()}
+    passed: dict[int, socket.socket] = {}
+    for given in manager.sockets():
+        other = passed.setdefault(given.type, given)
+        if other is not given:
+            both = " and ".join(os.fsdecode(one.getsockname()) for one in (other, given))
+            raise CannotBind(f"the service manager has passed {both}; it may be one of each kind")
     for name, kind in (("socket", socket.SOCK_STREAM), ("seqpacket", socket.SOCK_SEQPACKET)):
         path, sock = options[name], passed.pop(kind, None)
         if sock is not None:
-            given = os.fsdecode(sock.getsockname())
-            if path is not None and options.said(name) and path != given:
-                raise CannotBind(f"--{name} is {path}, and the service manager has passed {given}; say one of them")
+            place = os.fsdecode(sock.getsockname())
+            if path is not None and options.said(name) and path != place:
+                raise CannotBind(f"--{name} is {path}, and the service manager has passed {place}; say one of them")
             yield adopt(sock, options["mode"])
         elif path is not None and (options.said(name) or not passed):
             yield bind(path, kind, options["mode"])

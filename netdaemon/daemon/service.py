@@ -39,6 +39,9 @@ INPUT_BUDGET = 16 << 20
 # Seconds for clients to take the last output and their END, when the daemon stops.
 FAREWELL = 2.0
 
+# Seconds until a service manager that wants no signs of life is told again how many processes run.
+STATUS_EVERY = 30.0
+
 # What is still answered while the daemon stops: it changes nothing, or lets go.
 HARMLESS = (Info, Inspect, List, Flow, Detach)
 
@@ -149,14 +152,23 @@ class DaemonService(Service):
 
     def _ready(self) -> None:
         """The first HELLO can be answered: the reactor turns, and we listen."""
-        self._manager.tell("READY=1", f"STATUS={self.table.running} processes run")
+        self._manager.tell("READY=1", self._status())
         self._tell_alive()
 
     def _tell_alive(self) -> None:
         self._alive = None
-        if self._manager.interval is not None:
-            self._manager.tell("WATCHDOG=1", f"STATUS={self.table.running} processes run")
-            self._alive = self.reactor.callLater(self._manager.interval, self._tell_alive)
+        interval = self._manager.interval
+        if interval is not None:
+            self._manager.tell("WATCHDOG=1", self._status())
+        elif self._manager.present:
+            interval = STATUS_EVERY
+            self._manager.tell(self._status())
+        if interval is not None:
+            self._alive = self.reactor.callLater(interval, self._tell_alive)
+
+    def _status(self) -> str:
+        count = self.table.running
+        return "STATUS=1 process runs" if count == 1 else f"STATUS={count} processes run"
 
     def stopService(self) -> Deferred[None]:
         """End in order.

@@ -156,7 +156,9 @@ class Keeper:
     # --- daemons -----------------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        assert self.listener is not None
+        if self.listener is None:
+            # The daemon's death, seen at the same time, was the end of it.
+            return
         try:
             sock, _ = self.listener.accept()
         except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -23,6 +23,7 @@ from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.messages import AGAIN, Torn, close_all
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
+from netdaemon.process.stored import Store, Stored
 from netdaemon.process.strangers import pid_of, status_of
 from netdaemon.watching import Watched
 
@@ -30,19 +31,6 @@ from netdaemon.watching import Watched
 TRY_AGAIN = 5.0
 
 _log = Logger()
-
-
-class Store(Protocol):
-    """Who keeps duplicates besides: a service manager."""
-
-    def stored(self) -> dict[str, dict[str, int]]:
-        """What was stored by the run before, by process and role; owned by the caller."""
-
-    def store(self, process: str, role: str, descriptor: int) -> None:
-        """Keep a duplicate."""
-
-    def unstore(self, process: str, role: str) -> None:
-        """Close it."""
 
 
 class _Start:
@@ -65,7 +53,7 @@ class KeptLauncher(Signals, Watched):
 
     def __init__(self, reactor: Any, link: KeeperLink, store: Store | None = None) -> None:
         self.reactor = reactor
-        self._store = store
+        self._stored = Stored(store)
         self.on_stop: Callable[[], None] = lambda: None
         self.kept = False
         self._link = link
@@ -78,25 +66,29 @@ class KeptLauncher(Signals, Watched):
 
     def open(self) -> list[Entry]:
         launch.own_descriptors()
+        instance, stored = self._stored.take()
+        self._link.instance = instance or self._link.instance
         found = self._link.open()
         self._link.upgrade()
-        if self._store is not None:
-            found += self._from_store(self._store, {id for id, _, _ in found})
+        orphans = self._orphans(stored, {id for id, _, _ in found})
+        found += orphans
         self._roles = {id: (pid, dict(roles)) for id, pid, roles in found}
+        self._stored.agree(self._link.instance, stored, {id: roles for id, _, roles in found})
+        adopted = {id for id, _, _ in orphans}
+        for id, roles in stored.items():
+            if id not in adopted:
+                close_all(roles.values())
         self.kept = True
         self.watch()
         return found
 
-    def _from_store(self, store: Store, known: set[str]) -> list[Entry]:
-        """What no keeper had any more; a new one has it now."""
-        found: list[Entry] = []
-        for id, roles in store.stored().items():
-            if id in known or SPOOL not in roles:
-                close_all(roles.values())
-                for role in roles:
-                    store.unstore(id, role)
-            else:
-                found.append((id, pid_of(roles[PIDFD]) if PIDFD in roles else 0, roles))
+    def _orphans(self, stored: dict[str, dict[str, int]], known: set[str]) -> list[Entry]:
+        """What no keeper had any more, and the store had; a new keeper has it now."""
+        found = [
+            (id, pid_of(roles[PIDFD]) if PIDFD in roles else 0, roles)
+            for id, roles in stored.items()
+            if id not in known
+        ]
         if found:
             _log.warn("{count} processes had lost their keeper, and were in the store", count=len(found))
             self._link.hand_over(found)
@@ -105,17 +97,16 @@ class KeptLauncher(Signals, Watched):
     def _keep(self, id: str, pid: int, roles: dict[str, int]) -> None:
         """These are kept from now on, besides what is."""
         self._roles[id] = pid, {**self._roles.get(id, (0, {}))[1], **roles}
-        if self._store is not None:
-            for role, descriptor in roles.items():
-                self._store.store(id, role, descriptor)
+        self._stored.keep(id, roles)
 
     def _drop(self, id: str, *roles: str) -> list[str]:
         """These are not kept any more; those of them that were."""
         entry = self._roles.get(id)
-        dropped = [role for role in roles if entry is not None and entry[1].pop(role, None) is not None]
-        if self._store is not None:
-            for role in dropped:
-                self._store.unstore(id, role)
+        if entry is None:
+            return []
+        dropped = [role for role in roles if entry[1].pop(role, None) is not None]
+        if dropped:
+            self._stored.drop(id, entry[1])
         return dropped
 
     @property
@@ -167,10 +158,8 @@ class KeptLauncher(Signals, Watched):
             self._send(b"withdraw", launched.id.encode(), role.encode())
 
     def forget(self, id: str) -> None:
-        entry = self._roles.get(id)
-        if entry is not None:
-            self._drop(id, *entry[1])
-            del self._roles[id]
+        if self._roles.pop(id, None) is not None:
+            self._stored.forget(id)
             self._send(b"forget", id.encode())
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
@@ -192,6 +181,7 @@ class KeptLauncher(Signals, Watched):
 
     def end(self) -> None:
         """There are no processes any more, and need be no keeper."""
+        self._stored.clear()
         self._send(b"end")
 
     def close(self) -> None:

@@ -136,7 +136,8 @@ class Process:
 
     def resume(self, launcher: ILauncher, launched: Launched) -> None:
         """Go on where the daemon before this one stopped: with a child that runs, or with what one has left."""
-        self._pid = launched.pid if self.status is None else None
+        # One that has exited with nobody to keep its exit has no number any more.
+        self._pid = (launched.pid or None) if self.status is None else None
         self._launched = launched
         streams = {Channel.STDIN: launched.stdin, Channel.STDOUT: launched.stdout}
         if not self.identity.merge:
