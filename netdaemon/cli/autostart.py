@@ -30,6 +30,8 @@ SERVICE_VARIABLES = (
     "LISTEN_FDNAMES",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
+    "SYSTEMD_EXEC_PID",
+    "FDSTORE",
 )
 
 # How much of its log is quoted when it does not come up.

@@ -45,16 +45,22 @@ class Restarts:
         self.at: float | None = None
         self.count = 0
         self.pid = 0
+        # Whether one has ever come as far as to say hello: else there is no use in trying again.
+        self._proven = False
         self._socket = socket
 
     def died(self, since: float, why: str) -> None:
         """A daemon that has been up *since* is gone, and is to be started again."""
+        self._proven = True
         if time.monotonic() - since > STAYS_UP:
             self.count = 0
         self.later(why)
 
     def later(self, why: str) -> None:
         """Start it after a pause, or give up; say so."""
+        if not self._proven:
+            say(f"{why}; none has ever come up: not started again")
+            return
         if self.count >= TIMES:
             say(f"{why}, for the {self.count}th time in a row: not started again; start one by hand")
             return
