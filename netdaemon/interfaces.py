@@ -79,6 +79,9 @@ class IKeeper(ILauncher):
     def resume(launched: Any) -> Deferred[Any]:
         """A start that another daemon was in the middle of; fires or fails as that of `launch`."""
 
+    def secure() -> bool:
+        """Whether there is a keeper that has everything, at this moment; one that is dead is replaced."""
+
     def farewell() -> None:
         """This program ends, and its processes go on."""
 
@@ -119,6 +122,9 @@ class IOutputProtocol(Interface):
 
     def outputStuck() -> None:
         """The child has exited, and what it left cannot be kept unless nobody holds what was kept before."""
+
+    def exitSaved() -> bool:
+        """Whether the exit that was told is safe, and the kernel may forget it; asked again until it is."""
 
     def outputGivenUp(count: int) -> None:
         """The disk is full: *count* bytes that were kept have made room for newer ones. Told now and then."""

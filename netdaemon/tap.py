@@ -23,7 +23,7 @@ from netdaemon.process.keeper_link import SUFFIX as KEEPER_SUFFIX
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
-from netdaemon.sockets.binding import DEFAULT_MODE, Bound, CannotBind, adopt, bind
+from netdaemon.sockets.binding import DEFAULT_MODE, PATH_MAX, Bound, CannotBind, adopt, bind
 from netdaemon.systemd import Manager
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 
@@ -123,6 +123,9 @@ def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> I
     if options["ephemeral"]:
         return LocalLauncher(reactor)
     path = os.environ.get(KEEPER_VARIABLE) or place + KEEPER_SUFFIX
+    if len(os.fsencode(path)) >= PATH_MAX:
+        most = PATH_MAX - 1 - len(KEEPER_SUFFIX)
+        raise CannotBind(f"{place}: {len(os.fsencode(place))} bytes, and with a keeper beside it at most {most} fit")
     # A service manager starts a daemon again itself; and so does a keeper that has started this one.
     link = KeeperLink(path, secrets.token_hex(8), restart=not manager.restarts)
     return KeptLauncher(reactor, link, manager if options["fdstore"] and manager.present else None)

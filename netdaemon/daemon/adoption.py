@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -11,10 +12,10 @@ from twisted.logger import Logger
 
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
-from netdaemon.keeper.child import GATE, INPUT, RELAYS, SPOOL, STDIN, STDOUT, Launched
+from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDIN, STDOUT, Launched, LaunchError
 from netdaemon.keeper.messages import close_all
 from netdaemon.process.record import Process
-from netdaemon.process.saved import Saved
+from netdaemon.process.saved import REMOVED, Saved
 from netdaemon.process.spool import Spool
 from netdaemon.wire.records import State
 
@@ -61,7 +62,7 @@ def _read(entry: Entry) -> tuple[Saved, Spool] | _Removed | None:
         # The very number: the launcher hands it to the next keeper, should this one die.
         spool = Spool.adopt(roles[SPOOL])
         octets = spool.saved.read()
-        if not octets:
+        if octets == REMOVED:
             return _Removed()
         saved = Saved.decode(octets)
         if saved.identity.id != id:
@@ -108,7 +109,9 @@ def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper
     if saved.state is State.STARTING:
         launching: Deferred[Any] = Deferred()
         table.adopt(process, launching)
-        if GATE in roles:
+        if PIDFD not in roles:
+            launching.errback(LaunchError("fork", errno.ESRCH))
+        elif GATE in roles:
             keeper.resume(launched).chainDeferred(launching)
         else:
             # It was known that it runs, and not yet said.

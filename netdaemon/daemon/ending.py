@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from netdaemon.errors import Refusal
 from netdaemon.interfaces import ILauncher
 from netdaemon.process.record import Process
-from netdaemon.wire.records import Scope, Until
+from netdaemon.wire.records import Scope, State, Until
 
 _log = Logger()
 
@@ -50,6 +50,10 @@ class Ending:
             _log.warn("{count} processes did not end within the grace; killing them", count=len(waiting))
             self._killing = True
             self._kill([process for process in left if process.status is None])
+            for process in left:
+                if process.state is State.STARTING:
+                    # Its child waits to be let to its program, and is not going to be.
+                    one_exited(None, process.id)
 
         late = self._reactor.callLater(self._grace, kill)
         for process in left:

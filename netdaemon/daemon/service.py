@@ -179,8 +179,10 @@ class DaemonService(Service):
         super().stopService()
         self._manager.tell("STOPPING=1")
         if self._fate is Fate.KEEP:
-            self._leave()
-            return succeed(None)
+            if self.keeper.secure():
+                self._leave()
+                return succeed(None)
+            _log.error("there is no keeper, and none can be had: the processes end with this daemon")
         return Deferred.fromCoroutine(self._stop())
 
     def _leave(self) -> None:
@@ -246,6 +248,8 @@ class DaemonService(Service):
     def shutdown(self, fate: Fate = Fate.STOP) -> None:
         """A client asked for the end; so may another at the same time."""
         if self._asked:
+            if fate is Fate.STOP and not self._stopping:
+                self._fate = fate
             return
         self._asked = True
         self._fate = fate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import OrderedDict
@@ -177,7 +178,10 @@ class ProcessTable:
             ) from error
         process = Process(identity, spool, self.stdin_of(id), self._reactor)
         process.passing = passing
-        process.save()
+        if not process.save():
+            process.forget()
+            self._files.remove(f"{id}.out")
+            raise LaunchFailed("no room to save what the process is", stage="spool", number=errno.ENOSPC)
         self._enter(process)
         return process
 
@@ -215,6 +219,9 @@ class ProcessTable:
         self._enter(process)
         if process.status is not None:
             self._exited[process.id] = process
+            # Whether it is to stay is seen to as of one that has only just exited.
+            self._fresh.append(process)
+            self.retain()
         if launching is not None:
             self._starting[process.id] = []
             self._see_to(launching, process)

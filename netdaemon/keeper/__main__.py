@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import stat
 import sys
 
 if __name__ == "__main__" and not __package__:
@@ -13,7 +10,10 @@ if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from netdaemon.keeper.client import Command
+from netdaemon.keeper.launch import raise_limit
 from netdaemon.keeper.main import Keeper
+from netdaemon.keeper.place import bind, own_place
+from netdaemon.keeper.state import FORM
 
 USAGE = """\
 usage: python -m netdaemon.keeper [--socket PATH] -- PROGRAM [ARGUMENT]...
@@ -26,43 +26,10 @@ by itself.
 """
 
 
-def bind(path: str) -> socket.socket:
-    """Listen at *path*, for this user alone.
-
-    :raises OSError: EADDRINUSE where somebody answers there.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(path)
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        except FileNotFoundError:
-            pass
-        except ConnectionRefusedError:
-            os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # The file gets the socket's mode less the umask: never, not for an instant, a wider one.
-    os.fchmod(listener.fileno(), 0o600)
-    listener.bind(path)
-    listener.listen(8)
-    listener.setblocking(False)
-    return listener
-
-
-def own_place() -> str:
-    """A socket's path in a directory of our own, for who was not told where."""
-    directory = f"{os.environ.get('XDG_RUNTIME_DIR') or '/run'}/netdaemon-keeper-{os.getpid()}"
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        # Of one that had our pid: as process 1, in the container's last life.
-        found = os.lstat(directory)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise
-    return f"{directory}/socket"
-
-
 def main(words: list[str]) -> int:
     """Be a keeper; the exit code."""
+    if words[:1] == ["--understands"] and len(words) == 2:
+        return 0 if words[1].encode() == FORM else 1
     if words[:1] == ["--resume"] and len(words) == 2:
         return Keeper.resumed(int(words[1])).run()
     path, command, given = "", None, list(words)
@@ -86,6 +53,7 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"netdaemon keeper: {path or error.filename}: {error.strerror}\n")
         return 1
     os.chdir("/")
+    raise_limit()
     keeper = Keeper(path, listener, command)
     keeper.own_directory = own
     return keeper.run()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -72,6 +73,17 @@ class Ends:
         self.close_theirs()
         while self.ours:
             os.close(self.ours.popitem()[1])
+
+
+# The descriptor limit that children get; None: ours, which a keeper raises for itself.
+children_limit: tuple[int, int] | None = None
+
+
+def raise_limit() -> None:
+    """Have as many descriptors as we may, and children as many as we had."""
+    global children_limit
+    children_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (children_limit[1], children_limit[1]))
 
 
 def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
@@ -280,6 +292,8 @@ def _become(spec: Spec, streams: tuple[int, int, int], gate: int) -> NoReturn:
             signal.signal(known, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         stage = "cwd"
+        if children_limit is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, children_limit)
         os.chdir(spec.cwd)
         stage = "exec"
         environment = _environment(spec)

@@ -17,9 +17,10 @@ import time
 from netdaemon.keeper.client import Command, Daemon
 from netdaemon.keeper.ledger import Ledger
 from netdaemon.keeper.messages import AGAIN, Torn
+from netdaemon.keeper.place import bind, listens
 from netdaemon.keeper.restart import Restarts, say
 from netdaemon.keeper.state import State
-from netdaemon.keeper.words import carry_out
+from netdaemon.keeper.words import carry_out, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Keeper:
 
     def run(self) -> int:
         """Keep; the exit code when there is nothing to keep any more."""
-        self._listen_to_signals()
+        if self._wake < 0:
+            self._listen_to_signals()
         while (code := self._over()) is None:
             watched = self._watched()
             poll = select.poll()
@@ -136,7 +138,7 @@ class Keeper:
 
     def _over(self) -> int | None:
         """The exit code, if there is nothing left to do."""
-        self_ended = self.ended or (self.stopping and not self.ledger.alive)
+        self_ended = self.ended or (self.stopping and not self.ledger.alive and not self.restarts.pid)
         if any(one.alive for one in self._daemons()):
             self._idle_since = None
             return None
@@ -161,7 +163,12 @@ class Keeper:
             return
         try:
             sock, _ = self.listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError as error:
+            say(f"nobody can be let in: {error.strerror}")
+            # It would be told of at once again.
+            time.sleep(AGAIN)
             return
         try:
             self.strangers.append(Daemon.of_connection(sock))
@@ -184,6 +191,7 @@ class Keeper:
                 self._heard(one, *received)
             except Torn as error:
                 say(f"daemon {one.pid}: {error}")
+                refuse(self, one, error.fields)
             except OSError as error:
                 say(f"daemon {one.pid}: {error.strerror}")
                 return
@@ -235,10 +243,14 @@ class Keeper:
         assert one.channel is not None
         assert one.left is not None
         batch, one.left = one.left[:BATCH], one.left[BATCH:]
-        for id in batch:
-            if id in self.ledger.entries:
-                fields, descriptors = self.ledger.described(id)
-                one.channel.send(b"entry", *fields, descriptors=descriptors)
+        while batch:
+            if batch[0] in self.ledger.entries:
+                fields, descriptors = self.ledger.described(batch[0])
+                if not self.tell(one, b"entry", *fields, descriptors=descriptors):
+                    # There is no descriptor to send it with: a little later.
+                    one.left = batch + one.left
+                    break
+            del batch[0]
         one.channel.send(b"more" if one.left else b"all")
 
     def _died(self, one: Daemon) -> None:
@@ -246,6 +258,7 @@ class Keeper:
         self._talk(one)
         if one is self.daemon:
             self.daemon = None
+            self._be_found()
             self._daemon_died(one)
         self._forget(one)
 
@@ -283,6 +296,8 @@ class Keeper:
         keeper = cls(state.path, state.listener, state.always)
         keeper.instance, keeper.ledger, keeper.daemon = state.instance, state.ledger, state.daemon
         keeper.restarts.pid = state.started
+        # Before it is told that we are here, signals have to find us.
+        keeper._listen_to_signals()
         keeper.tell(state.daemon, b"upgraded", b"%d" % REVISION)
         return keeper
 
@@ -299,6 +314,13 @@ class Keeper:
         if self.always is not None and self.daemon is None and not self.restarts.pid:
             self.restarts.at = 0.0
 
+    def hear_signals(self) -> None:
+        """Those that have come and have not been heard."""
+        try:
+            self._woken()
+        except BlockingIOError:
+            pass
+
     def _woken(self) -> None:
         numbers = os.read(self._wake, 4096)
         if signal.SIGCHLD in numbers:
@@ -307,10 +329,12 @@ class Keeper:
             idle = self.daemon is None and self.next is None and self.restarts.at is None
             if ended and idle and not (self.stopping or self.ended):
                 self.restarts.later("it was started and has not come as far as to say hello")
-        if (signal.SIGTERM in numbers or signal.SIGINT in numbers) and not self.stopping:
-            self.stopping, self.restarts.at = True, None
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            first, self.stopping, self.restarts.at = not self.stopping, True, None
             if self.daemon is None and self.next is None:
-                self._stop_alone()
+                if first:
+                    self.restarts.end()
+                    self._stop_alone()
             elif self.daemon is not None and self.daemon.left is None:
                 self.tell(self.daemon, b"stop")
 
@@ -320,11 +344,28 @@ class Keeper:
         self.ledger.kill(signal.SIGTERM)
         self._kill_at = time.monotonic() + GRACE
 
+    def _be_found(self) -> None:
+        """Be where the next daemon looks, though somebody has cleaned the place."""
+        if self.listener is None or listens(self.path, self.listener):
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+            listener = bind(self.path)
+        except OSError as error:
+            say(f"{self.path} is not ours any more: {error.strerror}")
+            return
+        say(f"{self.path} was gone; it is there again")
+        self.listener.close()
+        self.listener = listener
+
     def unlink(self) -> None:
         """Nobody is to find us any more."""
         if self.listener is not None:
+            ours = listens(self.path, self.listener)
             self.listener.close()
             self.listener = None
+            if not ours:
+                return
             try:
                 os.unlink(self.path)
                 if self.own_directory:

@@ -35,7 +35,14 @@ _HERE, _IN_A_FILE = b"\0", b"\1"
 
 
 class Torn(Exception):
-    """What was received is no message, or some of its descriptors did not find a place here."""
+    """What was received is no message, or some of its descriptors did not find a place here.
+
+    :ivar fields: what was said, as far as that is known.
+    """
+
+    def __init__(self, message: str, fields: Sequence[bytes] = ()) -> None:
+        super().__init__(message)
+        self.fields = list(fields)
 
 
 def pack(fields: Iterable[bytes]) -> bytes:
@@ -174,7 +181,8 @@ class Channel:
         file = -1
         try:
             if flags & socket.MSG_CTRUNC:
-                raise Torn("no descriptor is left here for what came with it")
+                said = unpack(body[1:]) if body[:1] == _HERE else ()
+                raise Torn("no descriptor is left here for what came with it", said)
             if body[:1] == _HERE:
                 return unpack(body[1:]), descriptors
             if not descriptors:

@@ -79,7 +79,10 @@ class Restarts:
         env[VARIABLE] = os.fsencode(self._socket)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.chdir(command.cwd)
+            try:
+                os.chdir(command.cwd)
+            except OSError as error:
+                say(f"{os.fsdecode(command.cwd)}: {error.strerror}; starting the daemon in / instead")
             self.pid = os.posix_spawnp(
                 command.path,
                 command.argv,
@@ -94,6 +97,11 @@ class Restarts:
         finally:
             os.close(nothing)
             os.chdir("/")
+
+    def end(self) -> None:
+        """End what was started and has not come up: nobody needs it any more."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
 
     def reap(self, kept: Container[int], orphans: bool) -> bool:
         """Let go of whoever has exited and is nobody's: what was started here, and as process 1 all *orphans*.

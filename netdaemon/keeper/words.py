@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 
 from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Daemon
 from netdaemon.keeper.messages import Torn, close_all
-from netdaemon.keeper.state import State
+from netdaemon.keeper.state import FORM, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netdaemon.keeper.main import Keeper
+
+
+# Seconds for a program to say whether it can take our place.
+ANSWERS_WITHIN = 5.0
 
 
 def carry_out(keeper: Keeper, one: Daemon, fields: list[bytes], descriptors: list[int]) -> None:
@@ -35,6 +40,14 @@ def carry_out(keeper: Keeper, one: Daemon, fields: list[bytes], descriptors: lis
         raise Torn(f"{word}: {error!r}") from error
     if word not in OWNING:
         close_all(descriptors)
+
+
+def refuse(keeper: Keeper, one: Daemon, fields: list[bytes]) -> None:
+    """Answer what could not be carried out because its descriptors found no place here."""
+    if fields[:1] == [b"launch"] and len(fields) > 1:
+        keeper.tell(one, b"refused", fields[1], b"descriptors", b"%d" % errno.EMFILE)
+    elif fields[:1] == [b"share"] and len(fields) == 3:
+        keeper.tell(one, b"unshared", *fields[1:])
 
 
 def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
@@ -128,20 +141,49 @@ def end(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -
 def upgrade(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
     """upgrade PYTHON SCRIPT: execute that in our place, with all that we have; it says ``upgraded`` then."""
     python, script = words
+    if not _understands(python, script):
+        keeper.tell(one, b"not-upgraded", f"{script} does not understand what this keeper hands on".encode())
+        return
     assert keeper.listener is not None
     state = State(keeper.path, keeper.instance, keeper.listener, one, keeper.ledger, keeper.restarts.pid)
     state.always = keeper.always
     # One that comes in between would find no handler, and kill.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    file = state.write()
+    keeper.hear_signals()
+    file = -1
     try:
+        if keeper.stopping:
+            raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
+        file = state.write()
         state.inherit(True)
         os.execve(python, [python, "-I", "-S", script, "--resume", str(file)], os.environ)
     except OSError as error:
         state.inherit(False)
-        os.close(file)
+        if file >= 0:
+            os.close(file)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         keeper.tell(one, b"not-upgraded", f"{script}: {error.strerror}".encode())
+
+
+def _understands(python: str, script: str) -> bool:
+    """Whether that program can go on from our state: it is asked before there is no way back."""
+    argv = [python, "-I", "-S", script, "--understands", FORM.decode()]
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            silent = [(os.POSIX_SPAWN_DUP2, nothing, target) for target in range(3)]
+            pid = os.posix_spawn(python, argv, {}, file_actions=silent)
+        finally:
+            os.close(nothing)
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(int(ANSWERS_WITHIN * 1000)):
+        os.kill(pid, signal.SIGKILL)
+    os.close(pidfd)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _told(status: ExitStatus | None) -> tuple[bytes, ...]:

@@ -40,6 +40,9 @@ class Child(ProcessProtocol):
     def outputStuck(self) -> None:
         self._process.holding.let_go()
 
+    def exitSaved(self) -> bool:
+        return not self._process.unsaved or self._process.save()
+
     def outputGivenUp(self, count: int) -> None:
         _log.warn(
             "the disk is full: process {id} has {count} bytes less of its output kept, to make room for newer",

@@ -54,6 +54,7 @@ class KeeperLink:
     :param path: where it listens.
     :param restart: whether it is to start this program again if that is killed.
     :param instance: which daemon's processes these are, if the keeper has had none before.
+    :ivar stop_asked: whether it has said, while something else was waited for, that everything is to end.
     :ivar restarts: how many times in a row it has started a daemon.
     """
 
@@ -64,6 +65,7 @@ class KeeperLink:
         self.pidfd = -1
         self.revision = 0
         self.restarts = 0
+        self.stop_asked = False
         self.channel: Channel
         self._restart = restart
         environment = [name + b"=" + value for name, value in os.environb.items()]
@@ -76,13 +78,18 @@ class KeeperLink:
         :raises KeeperUnusable: neither can be done.
         """
         deadline = time.monotonic() + START_WITHIN
+        rescued: list[Entry] = []
         while True:
-            sock = self._connect() or self._start(deadline)
-            self.channel = Channel(sock)
+            self.channel = Channel(self._connect() or self._start(deadline))
+            entries: list[Entry] = []
             try:
-                return self._take_over()
+                self._take_over(entries)
+                if rescued:
+                    self.hand_over(rescued)
+                return entries + rescued
             except EOFError:
-                # One that was just about to end, for want of anything to keep.
+                # One that was just about to end, for want of anything to keep; or that was killed in the middle.
+                rescued += entries
                 self.close()
                 if time.monotonic() > deadline:
                     raise KeeperUnusable(f"the keeper at {self.path} hangs up") from None
@@ -130,8 +137,8 @@ class KeeperLink:
             time.sleep(PROBE_EVERY)
         raise KeeperUnusable(f"a keeper was started (pid {pid}) and does not listen at {self.path}")
 
-    def _take_over(self) -> list[Entry]:
-        entries: list[Entry] = []
+    def _take_over(self, entries: list[Entry]) -> None:
+        """Have what the keeper has; what has come is in *entries*, if it is killed in the middle, too."""
         try:
             self.channel.send(b"hello", b"%d" % self._restart, self.instance.encode(), self._command.pack())
             fields = self._await(b"welcome", FENCE_WITHIN)
@@ -148,20 +155,20 @@ class KeeperLink:
                 else:
                     close_all(descriptors)
         except (Torn, OSError) as error:
-            for _, _, roles in entries:
-                close_all(roles.values())
             if isinstance(error, BrokenPipeError | ConnectionError):
                 raise EOFError from error
+            for _, _, roles in entries:
+                close_all(roles.values())
             raise KeeperUnusable(f"the keeper at {self.path} could not hand over: {error}") from error
         if len(entries) < count:
             _log.error("the keeper has {count} processes and handed over {here}", count=count, here=len(entries))
-        return entries
 
     def _messages(self, within: float) -> Iterator[tuple[list[bytes], list[int]]]:
         """What it says; each within so many seconds."""
         while True:
             received = self.channel.receive()
             if received is not None:
+                self.stop_asked |= received[0][:1] == [b"stop"]
                 yield received
                 continue
             poll = select.poll()
@@ -218,6 +225,16 @@ class KeeperLink:
             os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             pass
+        return True
+
+    def sync(self) -> bool:
+        """Whether the keeper has heard all that was said."""
+        try:
+            self.drain()
+            self.channel.send(b"sync")
+            self._await(b"synced", ANSWER_WITHIN)
+        except (EOFError, OSError, KeeperUnusable):
+            return False
         return True
 
     def drain(self) -> None:

@@ -27,8 +27,8 @@ from netdaemon.process.stored import Store, Stored
 from netdaemon.process.strangers import pid_of, status_of
 from netdaemon.watching import Watched
 
-# Seconds until it is tried again to have a keeper where none could be started.
-TRY_AGAIN = 5.0
+# Seconds until it is tried again to have a keeper where none could be started, or to have it keep something.
+TRY_AGAIN = 1.0
 
 _log = Logger()
 
@@ -68,8 +68,7 @@ class KeptLauncher(Signals, Watched):
         launch.own_descriptors()
         instance, stored = self._stored.take()
         self._link.instance = instance or self._link.instance
-        found = self._link.open()
-        self._link.upgrade()
+        found = self._upgraded(self._link.open())
         orphans = self._orphans(stored, {id for id, _, _ in found})
         found += orphans
         self._roles = {id: (pid, dict(roles)) for id, pid, roles in found}
@@ -80,6 +79,21 @@ class KeptLauncher(Signals, Watched):
                 close_all(roles.values())
         self.kept = True
         self.watch()
+        if self._link.stop_asked:
+            self.reactor.callLater(0, self._heard, [b"stop"], [])
+        return found
+
+    def _upgraded(self, found: list[Entry]) -> list[Entry]:
+        """Have the keeper be the newest; should it die of that, another has what it had."""
+        try:
+            self._link.upgrade()
+        except (EOFError, OSError) as error:
+            _log.error("the keeper (pid {pid}) died of its upgrade: {error!r}", pid=self._link.pid, error=error)
+            if not self._link.bury():
+                raise KeeperUnusable(f"the keeper (pid {self._link.pid}) has hung up and is not dead") from error
+            self._link.close()
+            self._link.open()
+            self._link.hand_over(found)
         return found
 
     def _orphans(self, stored: dict[str, dict[str, int]], known: set[str]) -> list[Entry]:
@@ -175,6 +189,13 @@ class KeptLauncher(Signals, Watched):
             self._roles[launched.id] = 0, entry[1]
             self._send(b"release", launched.id.encode())
 
+    def secure(self) -> bool:
+        if self.kept and not self._link.sync():
+            self._lost()
+        elif not self.kept:
+            self._replace(self._link.pid)
+        return self.kept
+
     def farewell(self) -> None:
         """This program ends, and its processes go on."""
         self._send(b"farewell")
@@ -206,9 +227,29 @@ class KeptLauncher(Signals, Watched):
                 start.done.errback(LaunchError(rest[1].decode(), int(rest[2])))
         elif word == b"status":
             self._told(rest[0].decode(), [one.decode() for one in rest[1:]])
+        elif word == b"unshared":
+            self.reactor.callLater(TRY_AGAIN, self._share_again, rest[0].decode(), rest[1].decode())
         elif word == b"stop":
             _log.info("the keeper was told to end; so are the processes")
             self.on_stop()
+
+    def _torn(self, fields: list[bytes]) -> None:
+        """Something was said whose descriptors found no place here."""
+        if fields[:1] == [b"launched"] and len(fields) > 1:
+            id = fields[1].decode()
+            start = self._starts.pop(id, None)
+            self._send(b"forget", fields[1])
+            if start is not None:
+                start.done.errback(LaunchError("descriptors", errno.EMFILE))
+
+    def _share_again(self, id: str, role: str) -> None:
+        """The keeper had no descriptor left for it: what is accepted into it meanwhile would not outlive us."""
+        number = self._roles.get(id, (0, {}))[1].get(role)
+        if number is not None:
+            try:
+                self._post(b"share", id.encode(), role.encode(), descriptors=(number,))
+            except OSError as error:
+                _log.error("{role} of process {id} is not with the keeper: {error}", role=role, id=id, error=error)
 
     def _launched(self, id: str, pid: int, roles: dict[str, int]) -> None:
         start = self._starts.pop(id, None)
@@ -310,6 +351,7 @@ class KeptLauncher(Signals, Watched):
                 return
             except Torn as error:
                 _log.error("the keeper: {error}", error=error)
+                self._torn(error.fields)
                 continue
             except OSError as error:
                 # No memory; it is there the next time.
@@ -353,7 +395,7 @@ class KeptLauncher(Signals, Watched):
                 # Nobody else's: somebody has started a keeper in this very moment, and it has nothing.
                 close_all(roles.values())
             self._link.hand_over([(id, pid, roles) for id, (pid, roles) in self._roles.items()])
-        except (KeeperUnusable, EOFError, OSError) as error:
+        except (KeeperUnusable, Torn, EOFError, OSError) as error:
             _log.error(
                 "the keeper (pid {pid}) is dead, and there is no other: {error}. If this daemon ends now, its "
                 "processes lose their output. Trying again",

@@ -28,7 +28,7 @@ from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.process.child import Child
 from netdaemon.process.holding import Holding
-from netdaemon.process.saved import Identity, Point, Saved
+from netdaemon.process.saved import REMOVED, Identity, Point, Saved
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
@@ -66,6 +66,7 @@ class Process:
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
+    :ivar unsaved: whether what was saved last is older than what is so.
     :ivar passing: it is to be removed when it has exited and nobody is attached.
     """
 
@@ -81,6 +82,7 @@ class Process:
         self.ended = False
         self.removed = False
         self.passing = False
+        self.unsaved = False
         self.started: int | None = None
         self.exited: int | None = None
         self.status: ExitStatus | None = None
@@ -136,6 +138,9 @@ class Process:
 
     def resume(self, launcher: ILauncher, launched: Launched) -> None:
         """Go on where the daemon before this one stopped: with a child that runs, or with what one has left."""
+        if self.status is None and launched.pidfd < 0:
+            # The kernel was let to forget it, though its exit was not saved: nobody knows how it ended.
+            self.child_exited(ExitStatus())
         # One that has exited with nobody to keep its exit has no number any more.
         self._pid = (launched.pid or None) if self.status is None else None
         self._launched = launched
@@ -151,8 +156,8 @@ class Process:
         )
         self._transport.begin()
 
-    def save(self) -> None:
-        """For the next daemon, if this one is killed."""
+    def save(self) -> bool:
+        """For the next daemon, if this one is killed; whether it could be."""
         saved = Saved(
             identity=self.identity,
             state=self.state,
@@ -167,16 +172,21 @@ class Process:
         try:
             self.spool.saved.write(saved.encode())
         except OSError as error:
-            _log.error(
-                "what has become of process {id} cannot be saved ({error}); it would be lost with this daemon",
-                id=self.id,
-                error=error.strerror,
-            )
+            if not self.unsaved:
+                _log.error(
+                    "what has become of process {id} cannot be saved ({error}); it would be lost with this daemon",
+                    id=self.id,
+                    error=error.strerror,
+                )
+            self.unsaved = True
+        else:
+            self.unsaved = False
+        return not self.unsaved
 
     def disown(self) -> None:
         """It is being removed: the next daemon is not to find it again, should this one be killed in the middle."""
         try:
-            self.spool.saved.write(b"")
+            self.spool.saved.write(REMOVED)
         except OSError as error:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
 

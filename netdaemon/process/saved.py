@@ -14,6 +14,9 @@ from netdaemon.wire.records import Pty, State
 # Raised when what is saved changes its meaning; what is only added needs no other form.
 FORM = 1
 
+# In place of what was saved: the daemon was about to forget the process.
+REMOVED = b"removed"
+
 
 @dataclass(frozen=True)
 class Point:

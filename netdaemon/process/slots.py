@@ -7,8 +7,8 @@ from struct import Struct
 
 from netdaemon.process.holes import PAGE
 
-# Where the octets are that count, and how many: written in one go, after them.
-_LIVE = Struct("<QQ")
+# Where the octets are that count, and how many; where both places are, and how large: written in one go, after them.
+_LIVE = Struct("<QQQQ")
 
 # How much longer they may become without a new place for them: all that can still happen to a process.
 SPARE = 1024
@@ -26,8 +26,7 @@ class Slots:
     def __init__(self, descriptor: int, live_at: int, start: int) -> None:
         self._descriptor = descriptor
         self._live_at = live_at
-        self._small = start, start + (PAGE - start) // 2
-        self._places = self._small
+        self._first = start
         self._room = (PAGE - start) // 2
         self._live = 0
 
@@ -36,21 +35,19 @@ class Slots:
 
         :raises OSError: what was there before is still there.
         """
-        if len(octets) > self._room:
+        first, room = self._first, self._room
+        if len(octets) > room:
             room = -(-(len(octets) + SPARE) // PAGE) * PAGE
-            end = -(-os.fstat(self._descriptor).st_size // PAGE) * PAGE
-            os.posix_fallocate(self._descriptor, end, 2 * room)
-            self._places, self._room = (end, end + room), room
-        place = self._places[self._live == self._places[0]]
+            first = -(-os.fstat(self._descriptor).st_size // PAGE) * PAGE
+            os.posix_fallocate(self._descriptor, first, 2 * room)
+        place = first + room if self._live == first else first
         os.pwrite(self._descriptor, octets, place)
-        os.pwrite(self._descriptor, _LIVE.pack(place, len(octets)), self._live_at)
-        self._live = place
+        os.pwrite(self._descriptor, _LIVE.pack(place, len(octets), first, room), self._live_at)
+        self._first, self._room, self._live = first, room, place
 
     def read(self) -> bytes:
         """What is there; nothing if nothing was written."""
-        place, length = _LIVE.unpack(os.pread(self._descriptor, _LIVE.size, self._live_at))
-        if place >= PAGE:
-            # How much room there is, is not noted: the next one goes to a new place.
-            self._places, self._room = (place, place), 0
-        self._live = place
+        place, length, first, room = _LIVE.unpack(os.pread(self._descriptor, _LIVE.size, self._live_at))
+        if place:
+            self._first, self._room, self._live = first, room, place
         return os.pread(self._descriptor, length, place)

@@ -36,7 +36,7 @@ _HELD_AT = 40
 
 # What is saved: see `netdaemon.process.slots`.
 _LIVE_AT = 56
-_SAVED_AT = 72
+_SAVED_AT = 88
 
 # While the ring begins anew its base is odd: the bytes are all there, the position is not what it seems.
 _TURNING = 1

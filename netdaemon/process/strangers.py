@@ -22,7 +22,7 @@ def status_of(pid: int, pidfd: int) -> ExitStatus:
     """The status of a process that has exited; neither code nor signal where nobody can tell."""
     status = _from_pidfd(pidfd)
     if status is None:
-        status = _from_zombie(pid)
+        status = _from_zombie(pid, pidfd)
     if status is None:
         # It may have been waited for between the two.
         status = _from_pidfd(pidfd)
@@ -44,7 +44,7 @@ def _from_pidfd(pidfd: int) -> int | None:
     return status
 
 
-def _from_zombie(pid: int) -> int | None:
+def _from_zombie(pid: int, pidfd: int) -> int | None:
     """The wait status, of one that nobody has waited for: its pid is its own as long."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -54,6 +54,9 @@ def _from_zombie(pid: int) -> int | None:
         return None
     if fields[0] != _ZOMBIE or os.geteuid() not in (0, owner):
         # Whoever may not know is told 0.
+        return None
+    if pid_of(pidfd) != pid:
+        # Somebody has waited for it, and this may have been another's.
         return None
     return int(fields[-1])
 

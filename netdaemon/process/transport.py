@@ -86,6 +86,7 @@ class ProcessTransport:
         self._settled = status is not None
         # What is to be done at the next turn, and again because the status was not there.
         self._catching_up: Any = None
+        self._keeping: Any = None
         self._asking: Any = None
         self._ended = False
         self._retry: Any = None
@@ -303,8 +304,13 @@ class ProcessTransport:
         self._maybe_ended()
 
     def _let_go(self) -> None:
+        self._keeping = None
         # Whoever was told may have had it removed meanwhile.
         if self._exit.descriptor >= 0:
+            if self._watcher is not None and not self._watcher.exitSaved():
+                # The zombie is the only record of it.
+                self._keeping = self.reactor.callLater(RETRY, self._let_go)
+                return
             self._launcher.release(self._launched)
             self._exit.close()
 
@@ -323,17 +329,19 @@ class ProcessTransport:
 
     def abandon(self) -> None:
         """Close everything and tell nobody: what becomes of the child is of no interest any more."""
-        settling = self._settled
+        told = self._settled
         self._settled = self._ended = True
-        for call in (self._retry, self._catching_up, self._asking):
+        for call in (self._retry, self._catching_up, self._asking, self._keeping):
             if call is not None:
                 call.cancel()
-        self._retry = self._catching_up = self._asking = None
+        self._retry = self._catching_up = self._asking = self._keeping = None
         for output in self._outputs.values():
             output.close()
         self._outputs.clear()
         self._feeding.abandon()
-        if not settling:
+        if self._exit.descriptor >= 0:
+            if told and (self._watcher is None or self._watcher.exitSaved()):
+                self._launcher.release(self._launched)
             self._exit.close()
 
     # --- input -------------------------------------------------------------------------------------------------------

@@ -154,12 +154,12 @@ def test_slots_have_the_old_or_the_new(versions: list[tuple[bytes, bool]]) -> No
     file = os.memfd_create("slots")
     os.ftruncate(file, 2 * PAGE)
     os.pwrite(file, b"x" * PAGE, PAGE)
-    slots, last = Slots(file, 56, 72), b""
+    slots, last = Slots(file, 56, 88), b""
     for octets, dies in versions:
         slots.write(octets)
         last = octets
         if dies:
-            slots = Slots(file, 56, 72)
+            slots = Slots(file, 56, 88)
         assert slots.read() == last
     assert os.pread(file, PAGE, PAGE) == b"x" * PAGE
     assert os.pread(file, 56, 0) == bytes(56)
@@ -170,11 +170,13 @@ def test_slots_that_are_never_full(tmp_path: Path) -> None:
     """What was written once can be replaced though the disk has no room: the place for it is taken at the beginning."""
     file = os.open(tmp_path / "slots", os.O_RDWR | os.O_CREAT)
     os.ftruncate(file, PAGE)
-    slots = Slots(file, 56, 72)
+    slots = Slots(file, 56, 88)
     slots.write(b"a" * 5000)
     size = os.fstat(file).st_blocks
     for letter in b"bcdef":
         slots.write(bytes([letter]) * 5500)
+        slots = Slots(file, 56, 88)
+        assert slots.read() == bytes([letter]) * 5500
     assert os.fstat(file).st_blocks == size
     os.close(file)
 
