@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
@@ -116,6 +117,18 @@ class _Foreground(DaemonService):
             raise SystemExit(f"netdaemon: {error}") from error
 
 
+def _stop_soon(reactor: Any) -> None:
+    """Stop the reactor. After whatever waits: a signal that came at the same time has its own way of doing that."""
+
+    def stop() -> None:
+        try:
+            IReactorCore(reactor).stop()
+        except ReactorNotRunning:
+            pass
+
+    reactor.callLater(0, stop)
+
+
 def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> ILauncher:
     if not options["fdstore"]:
         # Of a time when it was asked for. As long as they are stored, no child sees the end of its input.
@@ -174,7 +187,7 @@ def makeService(options: Options) -> IService:
         foreground = options.parent is not None and options.parent["nodaemon"]
         service = _Foreground if foreground else DaemonService
         return service(
-            reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=IReactorCore(reactor).stop
+            reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=lambda: _stop_soon(reactor)
         )
     except (CannotBind, StateUnusable) as error:
         for one in bound:
