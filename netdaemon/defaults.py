@@ -12,6 +12,9 @@ SOCKET_VARIABLE = "NETDAEMON_SOCKET"
 
 SOCKET_NAME = "netdaemon.sock"
 
+# The keeper's socket beside its daemon's.
+KEEPER_SUFFIX = ".keeper"
+
 
 def named_socket(environ: Mapping[str, str] | None = None) -> str | None:
     """The socket that the environment names, or None if it leaves that to us."""

@@ -17,10 +17,9 @@ from twisted.python import usage
 from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
-from netdaemon.defaults import socket_path
+from netdaemon.defaults import KEEPER_SUFFIX, socket_path
 from netdaemon.errors import NetdaemonError
 from netdaemon.interfaces import ILauncher
-from netdaemon.process.keeper_link import SUFFIX as KEEPER_SUFFIX
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher

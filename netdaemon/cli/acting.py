@@ -178,6 +178,9 @@ def shutdown(context: click.Context, keep: bool) -> None:
 
     reach = reach_of(context)
     client = reach.try_connect()
+    if client is None and reach.keeper() is not None:
+        # There is something to end, and in a moment somebody to do it.
+        client = reach.connect()
     if client is None:
         if reach.json:
             output.write(output.json_text({"socket": reach.path, "ended": False}))

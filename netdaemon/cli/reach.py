@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from netdaemon.cli.waiting import WaitingClient
 
 T = TypeVar("T")
+
+# Seconds for which a daemon is waited for whose keeper is there: it may be just being started again.
+NEXT_WITHIN = 10.0
+PROBE_EVERY = 0.05
 
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 
@@ -53,7 +60,7 @@ class Reach:
         :raises Failure: nobody answers; the message says what to do.
         :raises NetdaemonError: somebody does, and will not talk.
         """
-        client = self.try_connect()
+        client = self.try_connect() or self._next_daemon()
         if client is not None:
             return client
         path = self.path
@@ -70,6 +77,36 @@ class Reach:
         from netdaemon.cli.autostart import start
 
         return start(path, self.try_connect)
+
+    def keeper(self) -> int | None:
+        """The pid of the keeper that has processes for the next daemon at the socket, if there is one."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            try:
+                sock.connect(self.path + defaults.KEEPER_SUFFIX)
+            except OSError:
+                return None
+            pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
+    def _next_daemon(self) -> WaitingClient | None:
+        """Where a keeper is, a daemon is mostly about to be; None where it is for us to start one, or none is to come.
+
+        :raises Failure: there is a keeper, and no daemon comes.
+        """
+        keeper = self.keeper()
+        if keeper is None or (self.named is None and self.autostart):
+            return None
+        deadline = time.monotonic() + NEXT_WITHIN
+        while time.monotonic() < deadline:
+            client = self.try_connect()
+            if client is not None or self.keeper() is None:
+                return client
+            time.sleep(PROBE_EVERY)
+        raise Failure(
+            f"no daemon answers at {self.path}; its processes go on under their keeper (pid {keeper})",
+            f"start a daemon there, or end everything: kill {keeper}",
+            word="connect-failed",
+        )
 
     def try_connect(self) -> WaitingClient | None:
         """A client, or None if nobody listens at the socket."""

@@ -34,9 +34,6 @@ FENCE_WITHIN = 60.0
 # How often it is tried again whether a keeper listens that was only just started.
 PROBE_EVERY = 0.005
 
-# The keeper beside a daemon's socket.
-SUFFIX = ".keeper"
-
 SCRIPT = os.path.abspath(program.__file__)
 
 Entry = tuple[str, int, dict[str, int]]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -177,6 +177,9 @@ class KeptLauncher(Signals, Watched):
             self._send(b"forget", id.encode())
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
+        if not self.kept:
+            # Whoever comes next is not its parent, either.
+            return succeed(status_of(launched.pid, launched.pidfd))
         done: Deferred[ExitStatus | None] = Deferred()
         self._collecting[launched.id] = launched, done
         self._send(b"collect", launched.id.encode())
@@ -403,6 +406,9 @@ class KeptLauncher(Signals, Watched):
                 error=error,
             )
             self._link.close()
+            collecting, self._collecting = self._collecting, {}
+            for launched, done in collecting.values():
+                done.callback(status_of(launched.pid, launched.pidfd))
             self.reactor.callLater(TRY_AGAIN, self._replace, dead)
             return
         _log.warn(
