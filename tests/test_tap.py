@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,11 @@ def test_no_keeper_can_be_had(tmp_path: Path) -> None:
     (tmp_path / "s.keeper").mkdir()
     assert f"{tmp_path}/s.keeper" in refusal(f"--socket={tmp_path}/s", cwd=tmp_path)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_path_that_leaves_no_room_for_a_keeper(tmp_path: Path) -> None:
+    """It would fit, and the keeper's beside it would not."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/".ljust(103, "s")
+        assert "103 bytes, and with a keeper beside it at most 100 fit" in refusal(f"--socket={path}", cwd=tmp_path)
+        assert not os.path.exists(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -57,6 +58,11 @@ class Keeper:
     def children(self) -> int:
         pid = self.process.pid
         return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+    def time(self) -> int:
+        """What it has used of the processor, in hundredths of a second."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
     def memory(self) -> int:
         """In KiB."""
@@ -432,3 +438,84 @@ def play(keeper: Keeper, code: str, *, restart: bool = False, place: Path | None
     )
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", program, root, keeper.path], check=True, timeout=PATIENCE)
+
+
+def test_a_successor_that_does_not_understand(keeper: Keeper, tmp_path: Path) -> None:
+    """It is asked before there is no way back; one that is no keeper at all does not say yes either."""
+    daemon = Daemon(keeper)
+    daemon.take_over()
+    child = daemon.launch("p1", "cat")
+    for number, code in enumerate(("import sys; sys.exit(1)", "this is no program", "")):
+        other = tmp_path / f"other{number}.py"
+        other.write_text(code)
+        daemon.channel.send(b"upgrade", sys.executable.encode(), str(other).encode())
+        if code:
+            assert daemon.hear()[0][0] == b"not-upgraded"
+    # An empty program ends well, whatever it is asked; and then the keeper is gone, as if it had been killed.
+    with pytest.raises(EOFError):
+        daemon.hear()
+    child.close()
+
+
+def test_it_is_told_to_end_and_to_upgrade(keeper: Keeper) -> None:
+    """The signal that comes before the upgrade is not lost in it."""
+    daemon = Daemon(keeper)
+    daemon.take_over()
+    keeper.process.send_signal(signal.SIGSTOP)
+    daemon.channel.send(b"upgrade", sys.executable.encode(), str(SCRIPT).encode())
+    keeper.process.send_signal(signal.SIGTERM)
+    keeper.process.send_signal(signal.SIGCONT)
+    assert {daemon.hear()[0][0], daemon.hear()[0][0]} == {b"stop", b"not-upgraded"}
+
+
+def test_children_have_the_limit_that_it_was_started_with(keeper: Keeper) -> None:
+    """It raises its own for itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    daemon = Daemon(keeper)
+    daemon.take_over()
+    child = daemon.launch("p1", "sh", "-c", "ulimit -Sn; ulimit -Hn")
+    assert read_all(child.stdout).split() == [str(soft).encode(), str(hard).encode()]
+    child.close()
+
+
+def test_it_has_no_descriptor_left(keeper: Keeper) -> None:
+    """What finds no place is refused, and told; it burns no time while somebody waits to be let in."""
+    daemon = Daemon(keeper)
+    daemon.take_over()
+    highest = max(int(one) for one in os.listdir(f"/proc/{keeper.process.pid}/fd"))
+    _, hard = before = resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE, (highest, hard))
+    daemon.ask("p1", "cat")
+    assert daemon.hear()[0] == [b"refused", b"p1", b"descriptors", b"24"]
+    file = os.memfd_create("file")
+    daemon.channel.send(b"share", b"p1", b"input", descriptors=[file])
+    assert daemon.hear()[0] == [b"unshared", b"p1", b"input"]
+    os.close(file)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(keeper.path)
+        began = keeper.time()
+        time.sleep(0.5)
+        assert keeper.time() - began <= 10, "hundredths of a second, of fifty"
+    resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE, before)
+    child = daemon.launch("p2", "true")
+    child.close()
+
+
+def test_its_place_is_made_anew(keeper: Keeper, tmp_path: Path) -> None:
+    """Somebody has cleaned it; the next daemon finds the keeper there, and another's socket is left alone."""
+    play(keeper, "d.launch('p1', 'sleep', '1000'); import os; os.unlink(K.path)")
+    eventually(lambda: os.path.exists(keeper.path))
+    daemon = Daemon(keeper)
+    (child,) = daemon.take_over().values()
+    signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    child.close()
+    os.unlink(keeper.path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+        other.bind(keeper.path)
+        other.listen()
+        daemon.channel.send(b"forget", b"p1")
+        daemon.channel.send(b"end")
+        eventually(lambda: keeper.children() == 0)
+        daemon.sync()
+        assert os.path.exists(keeper.path)
