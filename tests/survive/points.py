@@ -127,13 +127,14 @@ def arm(directory: str) -> None:
 
     exiting = False
 
-    def saved(self: Process) -> None:
+    def saved(self: Process) -> bool:
         nonlocal exiting
         exiting = self.status is not None
         die(directory, "before the exit is saved" if exiting else "before it is saved that it runs")
-        save(self)
+        outcome = save(self)
         die(directory, "after the exit was saved" if exiting else "after it was saved that it runs")
         exiting = False
+        return outcome
 
     def written(descriptor: int, octets: bytes, place: int) -> int:
         if exiting and len(octets) == slots._LIVE.size:

@@ -168,7 +168,7 @@ def one_fault(daemon: World, flag: Path, point: str) -> None:
 
 
 def two_faults(daemon: World, flag: Path) -> None:
-    """Nobody has the descriptors any more: output ends with them. The daemon comes up, and works."""
+    """What has been handed over already goes on; of the rest nobody has the descriptors. The daemon comes up, and works."""
     populate(daemon)
     flag.touch()
     daemon.kill()
@@ -180,5 +180,10 @@ def two_faults(daemon: World, flag: Path) -> None:
     for pid in daemon.pids():
         Death(pid).send(9)
     daemon.followers.clear()
+    # Those that were rescued are listed, and are told to have been killed; no others are.
+    rescued = eventually(lambda: (found := daemon.ask(List()).processes) and all(one.exited for one in found) and found)
+    assert {one.signal for one in rescued} == {9}
+    for one in rescued:
+        daemon.ask(Remove(process=one.id))
     daemon.begin("lines")
     daemon.finish()
