@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netdaemon.errors import ConversationAborted, NoSuchProcess, Refusal
-from netdaemon.wire.commands import Remove
+from netdaemon.wire.commands import List, Remove
 from tests.faults.wire import Wire, children, eventually
 from tests.support import LONG, Figure, keeper_pid
 from tests.survive import keeper_points, points
@@ -168,7 +168,7 @@ def one_fault(daemon: World, flag: Path, point: str) -> None:
 
 
 def two_faults(daemon: World, flag: Path) -> None:
-    """What has been handed over already goes on; of the rest nobody has the descriptors. The daemon comes up, and works."""
+    """What was handed over already goes on; of the rest nobody has the descriptors. The daemon comes up, and works."""
     populate(daemon)
     flag.touch()
     daemon.kill()
