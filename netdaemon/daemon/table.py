@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections import OrderedDict
@@ -179,9 +178,12 @@ class ProcessTable:
         process = Process(identity, spool, self.stdin_of(id), self._reactor)
         process.passing = passing
         if not process.save():
+            number = process.unsaved
             process.forget()
             self._files.remove(f"{id}.out")
-            raise LaunchFailed("no room to save what the process is", stage="spool", number=errno.ENOSPC)
+            raise LaunchFailed(
+                f"what the process is cannot be saved: {os.strerror(number)}", stage="spool", number=number
+            )
         self._enter(process)
         return process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class Process:
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
-    :ivar unsaved: whether what was saved last is older than what is so.
+    :ivar unsaved: why what was saved last is older than what is so, as errno; 0: it is not.
     :ivar passing: it is to be removed when it has exited and nobody is attached.
     """
 
@@ -82,7 +83,7 @@ class Process:
         self.ended = False
         self.removed = False
         self.passing = False
-        self.unsaved = False
+        self.unsaved = 0
         self.started: int | None = None
         self.exited: int | None = None
         self.status: ExitStatus | None = None
@@ -178,9 +179,9 @@ class Process:
                     id=self.id,
                     error=error.strerror,
                 )
-            self.unsaved = True
+            self.unsaved = error.errno or errno.EIO
         else:
-            self.unsaved = False
+            self.unsaved = 0
         return not self.unsaved
 
     def disown(self) -> None:
