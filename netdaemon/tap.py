@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import EXITED, GRACE, Settings
 from netdaemon.defaults import KEEPER_SUFFIX, socket_path
-from netdaemon.errors import NetdaemonError
+from netdaemon.errors import ConnectFailed, NetdaemonError
 from netdaemon.interfaces import ILauncher
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
@@ -26,6 +27,10 @@ from netdaemon.process.launcher import LocalLauncher
 from netdaemon.sockets.binding import DEFAULT_MODE, PATH_MAX, Bound, CannotBind, adopt, bind
 from netdaemon.systemd import Manager
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
+from netdaemon.wire.records import Fate
+
+# Seconds within which a daemon that leaves its processes to us has to be gone.
+LEAVES_WITHIN = 30
 
 # Where the keeper listens that has started this daemon.
 KEEPER_VARIABLE = "NETDAEMON_KEEPER"
@@ -68,6 +73,7 @@ class Options(usage.Options):
 
     optFlags = [  # noqa: RUF012  # likewise
         ["ephemeral", None, "Have no keeper: the processes end with the daemon."],
+        ["takeover", None, "Have the daemon that runs there leave its processes to this one."],
         ["fdstore", None, "Have systemd keep descriptors, too (FileDescriptorStoreMax=)."],
     ]
 
@@ -85,6 +91,8 @@ class Options(usage.Options):
         if mode & ~0o666:
             raise usage.UsageError(f"--mode is {self['mode']}, and it is an octal number within 0666")
         self["mode"] = mode
+        if self["takeover"] and self["ephemeral"]:
+            raise usage.UsageError("--takeover and --ephemeral: a daemon without a keeper cannot be left any processes")
         if self["grace"] < 0:
             raise usage.UsageError(f"--grace is {self['grace']:g}, and it is a number of seconds")
         if self.parent is not None and (self.parent.get("uid") is not None or self.parent.get("gid") is not None):
@@ -162,6 +170,31 @@ def _sockets(options: Options, manager: Manager) -> Iterator[Bound]:
             yield bind(path, kind, options["mode"])
 
 
+def _take_over(path: str) -> None:
+    """Have the daemon at *path* end, and leave its processes; come back when it is dead, or at once if there is none.
+
+    All that takes time at a start has been done by now: nobody is without a daemon for longer than it must be.
+
+    :raises CannotBind: it does not leave.
+    """
+    from netdaemon import blocking
+
+    try:
+        with blocking.connect(path, reconnect=False) as client:
+            pidfd = os.pidfd_open(client.info().pid)
+            client.shutdown(Fate.KEEP)
+    except ConnectFailed:
+        return
+    except (NetdaemonError, OSError) as error:
+        raise CannotBind(f"{path}: the daemon there does not leave its processes: {error}") from error
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    left = poll.poll(LEAVES_WITHIN * 1000)
+    os.close(pidfd)
+    if not left:
+        raise CannotBind(f"{path}: the daemon there has not ended within {LEAVES_WITHIN} seconds")
+
+
 def makeService(options: Options) -> IService:
     """The service; its sockets and its state directory are had already, or the program ends here with a word on why."""
     from twisted.internet import reactor
@@ -179,6 +212,8 @@ def makeService(options: Options) -> IService:
     manager = Manager()
     bound: list[Bound] = []
     try:
+        if options["takeover"]:
+            _take_over(options["socket"])
         for one in _sockets(options, manager):
             bound.append(one)
         launcher = _launcher(reactor, options, manager, bound[0].path)

@@ -154,3 +154,30 @@ def test_a_path_that_leaves_no_room_for_a_keeper(tmp_path: Path) -> None:
         path = f"{directory}/".ljust(103, "s")
         assert "103 bytes, and with a keeper beside it at most 100 fit" in refusal(f"--socket={path}", cwd=tmp_path)
         assert not os.path.exists(path)
+
+
+def test_taking_over(tmp_path: Path) -> None:
+    """The daemon that runs there leaves; where none runs there is nothing to take; an ephemeral one does not leave."""
+    tmp_path.chmod(0o700)
+    path = str(tmp_path / "s")
+    first = start(tmp_path, "--takeover")
+    second = None
+    try:
+        wait_for_hello(path, first, tmp_path / "log")
+        with blocking.connect(path) as client:
+            pid = client.start_detached(["/bin/sleep", "1000"]).pid
+        second = start(tmp_path, "--takeover")
+        assert first.wait(PATIENCE) == 0
+        wait_for_hello(path, second, tmp_path / "log")
+        with blocking.connect(path) as client:
+            assert (client.info().pid, client.list()[0].pid) == (second.pid, pid)
+    finally:
+        end_daemon(path, second or first)
+    alone = start(tmp_path, "--ephemeral")
+    try:
+        wait_for_hello(path, alone, tmp_path / "log")
+        assert "does not leave its processes" in refusal(f"--socket={path}", "--takeover", cwd=tmp_path)
+    finally:
+        alone.terminate()
+        alone.wait()
+    assert "cannot be left any processes" in refusal(f"--socket={path}", "--takeover", "--ephemeral", cwd=tmp_path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import statistics
 import time
+from collections.abc import Callable
+
+import pytest
 
 from netdaemon.wire.commands import Wait
 from tests.faults.wire import eventually
@@ -17,14 +20,8 @@ FOLLOWED = 10
 CHILDREN = 20
 
 
-def restart(daemon: World) -> list[float]:
-    """In order; for each follower the seconds from the old daemon's death to the first byte by the new one."""
-    old = Death(daemon.process.pid)
-    old.send(signal.SIGTERM)
-    assert old.wait()
-    died = time.monotonic()
-    old.close()
-    daemon.start()
+def silence(daemon: World, died: float) -> list[float]:
+    """For each follower the seconds from the old daemon's death to the first byte by the new one."""
     gaps = []
     for follower in daemon.followers:
         came = eventually(
@@ -36,7 +33,34 @@ def restart(daemon: World) -> list[float]:
     return gaps
 
 
-def test_upgrade_under_flood(figure: Figure) -> None:
+def restart(daemon: World) -> list[float]:
+    """By hand, as a service manager does it: one daemon ends, another is started."""
+    process, old = daemon.process, Death(daemon.process.pid)
+    old.send(signal.SIGTERM)
+    assert old.wait()
+    died = time.monotonic()
+    old.close()
+    daemon.start()
+    gaps = silence(daemon, died)
+    # In order, and by the signal: that is how twistd ends.
+    assert process.wait() == -signal.SIGTERM
+    return gaps
+
+
+def take_over(daemon: World) -> list[float]:
+    """The new one is started first, and has the old one leave when it is ready itself."""
+    process, old = daemon.process, Death(daemon.process.pid)
+    daemon.start("--takeover")
+    assert old.wait()
+    died = time.monotonic()
+    old.close()
+    gaps = silence(daemon, died)
+    assert process.wait() == 0
+    return gaps
+
+
+@pytest.mark.parametrize("upgrade", [restart, take_over])
+def test_upgrade_under_flood(figure: Figure, upgrade: Callable[[World], list[float]]) -> None:
     """Twenty children, ten of which are followed as fast as they write."""
     gaps: list[float] = []
     with world() as daemon:
@@ -49,10 +73,7 @@ def test_upgrade_under_flood(figure: Figure) -> None:
                 daemon.leave_alone(follower)
         for _ in range(RESTARTS):
             time.sleep(0.2)
-            process = daemon.process
-            gaps += restart(daemon)
-            # In order, and by the signal: that is how twistd ends.
-            assert process.wait() == -signal.SIGTERM
+            gaps += upgrade(daemon)
             daemon.ready()
             daemon.check()
         daemon.finish()
@@ -63,7 +84,8 @@ def test_upgrade_under_flood(figure: Figure) -> None:
             record = daemon.ask(Wait(process=name)).process
             assert (record.code, record.signal) == daemon.endings[name]
         total = sum(one.total for one in daemon.followers)
-    what = f"G8 {RESTARTS} upgrades, {CHILDREN} children, {FOLLOWED} followers:"
+    way = "restarts" if upgrade is restart else "takeovers"
+    what = f"G8 {RESTARTS} {way}, {CHILDREN} children, {FOLLOWED} followers:"
     figure(f"{what} MB out", f"{total / 1e6:,.1f}", "all compared")
     figure(f"{what} bytes, exits lost", "0, 0", "0, 0")
     figure(f"{what} silence, median", f"{statistics.median(gaps) * 1000:.0f} ms", "<= 400 ms")

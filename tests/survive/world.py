@@ -122,11 +122,11 @@ class World:
 
     # --- the daemon --------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start a daemon, and wait for nothing."""
         command = [*self.inside, *self.program, "-n", "--pidfile=", "netdaemon", f"--socket={self.path}", *OPTIONS]
         self.process = subprocess.Popen(
-            [*command, *self._options],
+            [*command, *self._options, *options],
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
