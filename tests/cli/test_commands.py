@@ -280,7 +280,9 @@ def test_wait_for_other_things(ndtool: Ndtool) -> None:
 def test_an_interrupt_ends_a_wait_without_a_word(ndtool: Ndtool) -> None:
     ndtool.ok("start", "-d", "--name", "x", "--", "sleep", "100")
     with ndtool.popen("wait", "x") as process:
-        time.sleep(0.7)
+        # Both of us: then it has come as far as to wait, or nearly.
+        eventually(lambda: ndtool.json("info")["counts"]["clients"] >= 2)
+        time.sleep(0.2)
         process.send_signal(2)
         assert process.wait(PATIENCE) == -2
         assert process.stderr is not None
