@@ -132,17 +132,17 @@ class Keeper:
             due.append(self._idle_since + LINGER)
         if self.stopping and self.daemon is None:
             due.append(now + LOOK_AGAIN)
-        if any(one is not None and one.channel is not None and one.channel.stalled for one in self._daemons()):
+        if any(one.channel is not None and one.channel.stalled for one in self._daemons()):
             due.append(now + AGAIN)
         return None if not due else max(0, int((min(due) - now) * 1000) + 1)
 
     def _over(self) -> int | None:
         """The exit code, if there is nothing left to do."""
-        self_ended = self.ended or (self.stopping and not self.ledger.alive and not self.restarts.pid)
+        finished = self.ended or (self.stopping and not self.ledger.alive and not self.restarts.pid)
         if any(one.alive for one in self._daemons()):
             self._idle_since = None
             return None
-        if self_ended:
+        if finished:
             return 0
         if len(self.ledger) or self.restarts.at is not None or self.restarts.pid:
             self._idle_since = None

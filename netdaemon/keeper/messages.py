@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Longer messages go as a file: far below what a socket's buffer takes at once.
 INLINE = 32 * 1024
 
+# A word and an id, which is short: of a long message that is sent besides the file.
+ABOUT, ABOUT_MOST = 2, 1024
+
 # A message from a daemon of ours is a START with its environment at most, which is bounded by the kernel's own limit.
 LONGEST = 8 << 20
 
@@ -121,17 +124,19 @@ class Channel:
 
         :raises OSError: the other end is gone, or there is no memory or descriptor for it.
         """
-        body, given = _HERE + pack(fields), list(descriptors)
+        body, given, file = _HERE + pack(fields), list(descriptors), -1
         if len(body) > INLINE:
-            given.append(write_file(body[1:]))
-            body = _IN_A_FILE
+            file = write_file(body[1:])
+            given.append(file)
+            # What it is about goes along, for an answer where its descriptors find no place.
+            body = _IN_A_FILE + pack(fields[:ABOUT] if sum(map(len, fields[:ABOUT])) <= ABOUT_MOST else ())
         try:
             if self._outgoing or not self._send(body, given):
                 # Whoever sends it may close them meanwhile.
                 self._outgoing.append((body, [os.dup(one) for one in given]))
         finally:
-            if body is _IN_A_FILE:
-                os.close(given[-1])
+            if file >= 0:
+                os.close(file)
 
     def _send(self, body: bytes, descriptors: list[int]) -> bool:
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
@@ -181,8 +186,7 @@ class Channel:
         file = -1
         try:
             if flags & socket.MSG_CTRUNC:
-                said = unpack(body[1:]) if body[:1] == _HERE else ()
-                raise Torn("no descriptor is left here for what came with it", said)
+                raise Torn("no descriptor is left here for what came with it", unpack(body[1:]))
             if body[:1] == _HERE:
                 return unpack(body[1:]), descriptors
             if not descriptors:

@@ -31,6 +31,9 @@ START_WITHIN = 10.0
 ANSWER_WITHIN = 10.0
 FENCE_WITHIN = 60.0
 
+# Seconds for a keeper that has hung up to be seen to be dead: the kernel closes its sockets first.
+DEAD_WITHIN = 1.0
+
 # How often it is tried again whether a keeper listens that was only just started.
 PROBE_EVERY = 0.005
 
@@ -215,7 +218,7 @@ class KeeperLink:
         """Whether the keeper is dead; if it was our child, it is waited for."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        poll.poll(1000)
+        poll.poll(int(DEAD_WITHIN * 1000))
         if not has_exited(self.pidfd):
             return False
         try:
