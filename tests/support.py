@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
@@ -27,8 +28,35 @@ LONG = bool(os.environ.get("NETDAEMON_LONG"))
 # What the fixture of this name is called with: what was measured, the figure, what is promised.
 Figure = Callable[[str, object, str], None]
 
+
+class HasFileno(Protocol):
+    """What select and poll take besides a descriptor."""
+
+    def fileno(self) -> int: ...
+
+
+# A descriptor, or what has one.
+Pollable = int | HasFileno
+
 # Seconds for the start and the end of a daemon on a busy machine.
 PATIENCE = 30.0
+
+
+def readable(file: Pollable, patience: float) -> bool:
+    """Wait until it can be read, or has ended; whether that was so within so many seconds."""
+    return _polled(file, select.POLLIN, patience)
+
+
+def writable(file: Pollable, patience: float) -> bool:
+    """Wait until it can be written; whether that was so within so many seconds."""
+    return _polled(file, select.POLLOUT, patience)
+
+
+def _polled(file: Pollable, events: int, patience: float) -> bool:
+    # Not select: a test of many clients has descriptors above what that takes.
+    poll = select.poll()
+    poll.register(file, events)
+    return bool(poll.poll(patience * 1000))
 
 
 class Logged(list[Failure]):
@@ -94,10 +122,7 @@ def end_daemon(path: str, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(keeper)
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            # Not select: a test of many clients has descriptors above what that takes.
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            if not poll.poll(PATIENCE * 1000):
+            if not readable(pidfd, PATIENCE):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
     if process.poll() is None:

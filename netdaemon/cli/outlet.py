@@ -94,8 +94,10 @@ class Outlet:
 
     def drain(self) -> None:
         """Wait until all is written; raises as `write`."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLOUT)
         while self._pending:
-            select.select((), (self.fileno(),), ())
+            poll.poll()
             self.work()
 
     def _write(self, data: bytes | memoryview) -> int:

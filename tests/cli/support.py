@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 
 from netdaemon import blocking
 from netdaemon.errors import ConnectFailed
-from tests.support import end_daemon
+from tests.support import end_daemon, readable
 
 NDTOOL = [sys.executable, "-m", "netdaemon.cli"]
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
@@ -158,7 +157,7 @@ class Terminal:
                 return found
             # Asked before reading: what it has written by its end is there then.
             ended = self.process.poll() is not None
-            if select.select([self.master], [], [], 0.2)[0]:
+            if readable(self.master, 0.2):
                 self.seen += os.read(self.master, 65536)
             else:
                 assert not ended, f"{pattern!r} did not come, but {self.seen!r}"
@@ -174,7 +173,7 @@ class Terminal:
         return self.process.returncode
 
     def _read(self, patience: float) -> None:
-        while select.select([self.master], [], [], patience)[0]:
+        while readable(self.master, patience):
             self.seen += os.read(self.master, 65536)
             patience = 0
 

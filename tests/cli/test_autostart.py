@@ -15,6 +15,7 @@ import pytest
 from netdaemon import blocking
 from netdaemon.cli.autostart import SERVICE_VARIABLES, twistd
 from tests.cli.support import PATIENCE, Ndtool
+from tests.support import readable
 
 BY_HAND = " ".join((*twistd(), "--nodaemon", "--pidfile=", "netdaemon"))
 
@@ -30,9 +31,7 @@ def runtime() -> Iterator[Path]:
                 pid = client.info().pid
             fd = os.pidfd_open(pid)
             os.kill(pid, signal.SIGTERM)
-            import select
-
-            select.select([fd], [], [], PATIENCE)
+            assert readable(fd, PATIENCE)
             os.close(fd)
 
 

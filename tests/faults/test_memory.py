@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import select
 import socket
 import sys
 import threading
@@ -17,7 +16,7 @@ from netdaemon.wire.commands import FOR_EVER, Data, Info, Kill, List, Remove
 from netdaemon.wire.frame import GREETING_LIMIT, LENGTH, MAX_MESSAGE
 from tests.faults.test_output import FLOOD
 from tests.faults.wire import Wire, eventually, memory
-from tests.support import LONG, Figure, RunningDaemon
+from tests.support import LONG, Figure, RunningDaemon, writable
 
 MEBIBYTE = 1 << 20
 
@@ -128,7 +127,7 @@ def push(sock: socket.socket, octets: bytes) -> None:
     """Send until all is sent, or the daemon has closed, or takes no more for a while."""
     view = memoryview(octets)
     try:
-        while view and select.select([], [sock], [], STALLED)[1]:
+        while view and writable(sock, STALLED):
             view = view[sock.send(view) :]
     except ConnectionError:
         return
@@ -144,7 +143,7 @@ def test_requests_whose_answers_are_not_read(fresh: RunningDaemon, figure: Figur
     asked = 0
     with Highest(fresh.process.pid) as highest:
         pending = b""
-        while asked < wanted and select.select([], [deaf.sock], [], STALLED)[1]:
+        while asked < wanted and writable(deaf.sock, STALLED):
             while len(pending) < 65536:
                 pending += deaf.connection.request(List())[1]
                 asked += 1

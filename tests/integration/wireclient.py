@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from netdaemon.errors import Refusal
 from netdaemon.wire.answers import Event, Message, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Hello, Request
+from tests.support import readable
 
 # Seconds for one answer on a busy machine.
 PATIENCE = 60.0
@@ -93,7 +93,7 @@ class WireClient:
             received = self.connection.next_message()
             if received is not None:
                 return received
-            if not select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not readable(self.socket, max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(f"no message within {timeout:g} seconds")
             octets = self.socket.recv(1 << 18)
             if not octets:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -22,7 +21,7 @@ from netdaemon.keeper.launch import open_gate
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
 from netdaemon.keeper.messages import Channel
-from tests.support import PATIENCE, Figure, keeper_pid
+from tests.support import PATIENCE, Figure, keeper_pid, readable
 
 SCRIPT = Path(netdaemon.__file__).parent / "keeper" / "__main__.py"
 PYTHON = [sys.executable, "-I", "-S"]
@@ -89,7 +88,7 @@ class Daemon:
 
     def hear(self) -> tuple[list[bytes], list[int]]:
         while (received := self.channel.receive()) is None:
-            assert select.select([self.channel.fileno()], [], [], PATIENCE)[0], "the keeper says nothing"
+            assert readable(self.channel.fileno(), PATIENCE), "the keeper says nothing"
         return received
 
     def take_over(self) -> dict[str, Launched]:
@@ -146,7 +145,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 def read_all(descriptor: int) -> bytes:
     result = b""
-    while select.select([descriptor], [], [], PATIENCE)[0]:
+    while readable(descriptor, PATIENCE):
         piece = os.read(descriptor, 65536)
         if not piece:
             break
@@ -162,7 +161,7 @@ def test_a_child_from_its_start_to_its_end(keeper: Keeper) -> None:
     child = daemon.launch("p1", "sh", "-c", "read x; echo got $x; exit 7")
     os.write(child.stdin, b"it\n")
     assert read_all(child.stdout) == b"got it\n"
-    assert select.select([child.pidfd], [], [], PATIENCE)[0]
+    assert readable(child.pidfd, PATIENCE)
     assert daemon.status("p1") == daemon.status("p1") == [b"code", b"7"]
     assert keeper.children() == 1, "the status is the zombie's, until it is released"
     daemon.channel.send(b"release", b"p1")
@@ -181,7 +180,7 @@ def test_signals_are_told_apart_from_codes(keeper: Keeper) -> None:
     daemon.take_over()
     child = daemon.launch("p1", "sleep", "1000")
     signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-    assert select.select([child.pidfd], [], [], PATIENCE)[0]
+    assert readable(child.pidfd, PATIENCE)
     assert daemon.status("p1") == [b"signal", b"9", b""]
     child.close()
 
@@ -194,9 +193,9 @@ def test_the_end_of_input_needs_both_to_close(keeper: Keeper) -> None:
     os.write(child.stdin, b"x")
     os.close(child.stdin)
     child.stdin = -1
-    assert select.select([child.stdout], [], [], PATIENCE)[0]
+    assert readable(child.stdout, PATIENCE)
     assert os.read(child.stdout, 10) == b"x"
-    assert not select.select([child.stdout], [], [], 0.1)[0]
+    assert not readable(child.stdout, 0.1)
     daemon.channel.send(b"withdraw", b"p1", STDIN.encode())
     assert read_all(child.stdout) == b""
     child.close()
@@ -219,7 +218,7 @@ def test_what_cannot_be_launched(keeper: Keeper) -> None:
     daemon.take_over()
     before = keeper.descriptors()
     child = daemon.launch("p1", "/nowhere")
-    assert select.select([child.gate], [], [], PATIENCE)[0]
+    assert readable(child.gate, PATIENCE)
     assert len(os.read(child.gate, 10)) == 5
     daemon.channel.send(b"forget", b"p1")
     eventually(lambda: keeper.children() == 0)
@@ -242,7 +241,7 @@ def test_nobody_is_handed_what_another_may_touch(keeper: Keeper, tmp_path: Path)
         try:
             assert other.stdout.readline() == b"up\n"
             daemon = Daemon(keeper)
-            assert not select.select([daemon.channel.fileno()], [], [], 0.3)[0]
+            assert not readable(daemon.channel.fileno(), 0.3)
             other.kill()
             found = daemon.take_over()
         finally:
@@ -250,7 +249,7 @@ def test_nobody_is_handed_what_another_may_touch(keeper: Keeper, tmp_path: Path)
     assert list(found) == ["p1"]
     child = found["p1"]
     os.write(child.stdin, b"still there\n")
-    assert select.select([child.stdout], [], [], PATIENCE)[0]
+    assert readable(child.stdout, PATIENCE)
     assert os.read(child.stdout, 100) == b"still there\n"
     child.close()
 
@@ -283,7 +282,7 @@ def test_it_executes_its_successor(keeper: Keeper) -> None:
     daemon = Daemon(keeper)
     daemon.take_over()
     child, done = daemon.launch("p1", "cat"), daemon.launch("p2", "sh", "-c", "exit 3")
-    assert select.select([done.pidfd], [], [], PATIENCE)[0]
+    assert readable(done.pidfd, PATIENCE)
     before = keeper.descriptors()
     started = Path(f"/proc/{keeper.process.pid}/cmdline").read_bytes()
     for _ in range(3):
@@ -293,7 +292,7 @@ def test_it_executes_its_successor(keeper: Keeper) -> None:
     assert keeper.descriptors() == before
     assert daemon.status("p2") == [b"code", b"3"]
     os.write(child.stdin, b"on\n")
-    assert select.select([child.stdout], [], [], PATIENCE)[0]
+    assert readable(child.stdout, PATIENCE)
     assert os.read(child.stdout, 10) == b"on\n"
     again = Daemon(keeper)
     assert set(again.take_over()) == {"p1", "p2"}

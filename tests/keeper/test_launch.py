@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 import signal
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 
 from netdaemon.keeper.child import Launched, LaunchError, Spec, collect, has_exited, release
 from netdaemon.keeper.launch import begin, close_gate, finish, open_gate, own_descriptors, wait
+from tests.support import readable
 
 PATH = b"PATH=/usr/local/bin:/usr/bin:/bin"
 LIMIT = 20
@@ -40,7 +40,7 @@ def launch(spec: Spec) -> Launched:
         open_gate(launched.gate)
     try:
         while not finish(launched.gate):
-            assert select.select([launched.gate], [], [], LIMIT)[0]
+            assert readable(launched.gate, LIMIT)
     except LaunchError:
         wait(pid)
         launched.close()
@@ -56,7 +56,7 @@ def output_of(launched: Launched) -> bytes:
         launched.stdin = -1
     result = b""
     while True:
-        assert select.select([launched.stdout], [], [], LIMIT)[0]
+        assert readable(launched.stdout, LIMIT)
         try:
             piece = os.read(launched.stdout, 65536)
         except OSError as error:
@@ -69,7 +69,7 @@ def output_of(launched: Launched) -> bytes:
 
 def end_of(launched: Launched) -> tuple[int | None, int | None]:
     """Wait for the exit, and let go of the child."""
-    assert select.select([launched.pidfd], [], [], LIMIT)[0]
+    assert readable(launched.pidfd, LIMIT)
     status = collect(launched.pidfd)
     assert status is not None
     assert collect(launched.pidfd) == status
@@ -242,10 +242,11 @@ def test_a_gate_that_nobody_opens(pty: tuple[int, int] | None) -> None:
     """The child waits; when everybody who could open its gate is gone it ends, and has executed nothing."""
     pid, roles = begin(Spec(path=b"/bin/sleep", argv=(b"sleep", b"60"), pty=pty), gated=True)
     launched = Launched.of_roles("p", pid, roles)
-    assert not select.select([launched.pidfd, launched.gate], [], [], 0.2)[0]
+    assert not readable(launched.pidfd, 0.2)
+    assert not readable(launched.gate, 0)
     assert not finish(launched.gate)
     close_gate(launched)
-    assert select.select([launched.pidfd], [], [], LIMIT)[0]
+    assert readable(launched.pidfd, LIMIT)
     assert has_exited(launched.pidfd)
     with open(f"/proc/{pid}/comm") as file:
         assert file.read() != "sleep\n"
@@ -259,7 +260,7 @@ def test_a_gate_is_opened_twice(pty: tuple[int, int] | None) -> None:
         pid, roles = begin(Spec(path=path, argv=(b"x",), pty=pty), gated=True)
         launched = Launched.of_roles("p", pid, roles)
         open_gate(launched.gate)
-        assert select.select([launched.gate], [], [], LIMIT)[0]
+        assert readable(launched.gate, LIMIT)
         for _ in range(2):
             open_gate(launched.gate)
             if succeeds:

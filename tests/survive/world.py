@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import select
 import shutil
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from netdaemon.wire.answers import DaemonInfo
 from netdaemon.wire.commands import FOR_EVER, Info, List, Start
 from netdaemon.wire.records import Pty
 from tests.faults.wire import Wire, eventually
-from tests.support import PATIENCE, end_daemon, keeper_pid
+from tests.support import PATIENCE, end_daemon, keeper_pid, readable
 from tests.survive import programs
 from tests.survive.follower import Follower
 
@@ -55,14 +54,14 @@ class Death:
 
     @property
     def dead(self) -> bool:
-        return bool(select.select([self._pidfd], [], [], 0)[0])
+        return readable(self._pidfd, 0)
 
     def send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
     def wait(self, patience: float = PATIENCE) -> bool:
-        return bool(select.select([self._pidfd], [], [], patience)[0])
+        return readable(self._pidfd, patience)
 
     def close(self) -> None:
         os.close(self._pidfd)
