@@ -31,8 +31,8 @@ class ILauncher(Interface):
         Raises OSError where that cannot be made sure of now.
         """
 
-    def withdraw(launched: Any, *roles: str) -> None:
-        """The caller has closed these, and nobody is to have them open any more."""
+    def withdraw(launched: Any, *roles: str, at_once: bool = False) -> None:
+        """The caller has closed these, and nobody is to have them open any more: in a moment, or *at_once*."""
 
     def forget(id: str) -> None:
         """There is no such process any more."""

@@ -40,6 +40,9 @@ STAGES = ("descriptors", "fork", "session", "terminal", "signals", "cwd", "exec"
 # All that can have a disposition.
 _RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
+# Those whose disposition may be another than the default; the fewer, the sooner a child is at its program.
+_disposed = _RESETTABLE
+
 _REPORT = struct.Struct(">BI")
 _WINDOW = struct.Struct("HHHH")
 
@@ -84,6 +87,12 @@ def raise_limit() -> None:
     global children_limit
     children_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (children_limit[1], children_limit[1]))
+
+
+def settle_signals() -> None:
+    """No disposition changes any more but to the default and back: look once which children have to reset."""
+    global _disposed
+    _disposed = tuple(one for one in _RESETTABLE if signal.getsignal(one) is not signal.SIG_DFL)
 
 
 def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
@@ -259,11 +268,12 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
 def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:
     """The child's pid; whether it comes as far as its program will be told on *gate*."""
     # A handler of ours must not run in the child: it would write into pipes that it shares with us.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _disposed)
+    environment = _environment(spec)
     try:
         pid = os.fork()
         if pid == 0:
-            _become(spec, streams, gate)
+            _become(spec, environment, streams, gate)
     except OSError as error:
         raise LaunchError("fork", error.errno or 0) from error
     finally:
@@ -271,8 +281,11 @@ def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:
     return pid
 
 
-def _become(spec: Spec, streams: tuple[int, int, int], gate: int) -> NoReturn:
-    """In the child: take on all that *spec* asks for, and execute. Comes back to nobody."""
+def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int, int], gate: int) -> NoReturn:
+    """In the child: take on all that *spec* asks for, and execute. Comes back to nobody.
+
+    Every page that is written to here is copied first: what can be done before the fork is done there.
+    """
     stage = "session"
     number = 0
     try:
@@ -288,7 +301,7 @@ def _become(spec: Spec, streams: tuple[int, int, int], gate: int) -> NoReturn:
         os.closerange(3, gate)
         os.closerange(gate + 1, LAST_DESCRIPTOR)
         stage = "signals"
-        for known in _RESETTABLE:
+        for known in _disposed:
             signal.signal(known, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         stage = "cwd"
@@ -296,7 +309,6 @@ def _become(spec: Spec, streams: tuple[int, int, int], gate: int) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_NOFILE, children_limit)
         os.chdir(spec.cwd)
         stage = "exec"
-        environment = _environment(spec)
         if not os.read(gate, 1):
             # Whoever wanted us is gone, and nobody would know of us.
             os._exit(NOBODY)

@@ -15,6 +15,7 @@ import socket
 import time
 
 from netdaemon.keeper.client import Command, Daemon
+from netdaemon.keeper.launch import settle_signals
 from netdaemon.keeper.ledger import Ledger
 from netdaemon.keeper.messages import AGAIN, Torn
 from netdaemon.keeper.place import bind, listens
@@ -40,6 +41,10 @@ LINGER = 30.0
 GRACE, LOOK_AGAIN = 10.0, 0.1
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+def _be_woken(number: int, frame: object) -> None:
+    """The descriptor that tells of signals has told."""
 
 
 class Keeper:
@@ -97,6 +102,8 @@ class Keeper:
                     self._talk(one)
             now = time.monotonic()
             if self.restarts.at is not None and now >= self.restarts.at:
+                # Before there is one that may exit.
+                signal.signal(signal.SIGCHLD, _be_woken)
                 self.restarts.start()
             if self._kill_at is not None and now >= self._kill_at:
                 self._kill_at = None
@@ -139,7 +146,8 @@ class Keeper:
     def _over(self) -> int | None:
         """The exit code, if there is nothing left to do."""
         finished = self.ended or (self.stopping and not self.ledger.alive and not self.restarts.pid)
-        if any(one.alive for one in self._daemons()):
+        if self._daemons():
+            # One that has died is told of by the next poll, and is none of them then.
             self._idle_since = None
             return None
         if finished:
@@ -308,11 +316,18 @@ class Keeper:
         self._wake, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _be_woken)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        settle_signals()
+        self._listen_for_exits()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if self.always is not None and self.daemon is None and not self.restarts.pid:
             self.restarts.at = 0.0
+
+    def _listen_for_exits(self) -> None:
+        """Be woken by the exits of children only where one of them is ours to see to: the daemon asks for the others."""
+        wanted = self.always is not None or self.restarts.pid
+        signal.signal(signal.SIGCHLD, _be_woken if wanted else signal.SIG_DFL)
 
     def hear_signals(self) -> None:
         """Those that have come and have not been heard."""
@@ -326,6 +341,7 @@ class Keeper:
         if signal.SIGCHLD in numbers:
             kept = {entry.pid for entry in self.ledger.entries.values()}
             ended = self.restarts.reap(kept, orphans=self.always is not None)
+            self._listen_for_exits()
             idle = self.daemon is None and self.next is None and self.restarts.at is None
             if ended and idle and not (self.stopping or self.ended):
                 self.restarts.later("it was started and has not come as far as to say hello")

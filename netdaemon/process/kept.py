@@ -30,6 +30,9 @@ from netdaemon.watching import Watched
 # Seconds until it is tried again to have a keeper where none could be started, or to have it keep something.
 TRY_AGAIN = 1.0
 
+# Seconds until the keeper is told at the latest what nobody waits for: what is said within them wakes it once.
+SAID_WITHIN = 0.005
+
 _log = Logger()
 
 
@@ -63,6 +66,9 @@ class KeptLauncher(Signals, Watched):
         self._collecting: dict[str, tuple[Launched, Deferred[ExitStatus | None]]] = {}
         self._writing = False
         self._later: Any = None
+        # What is told a little later, together; nothing is lost if it never is.
+        self._unsaid: list[tuple[bytes, ...]] = []
+        self._saying: Any = None
 
     def open(self) -> list[Entry]:
         launch.own_descriptors()
@@ -141,6 +147,7 @@ class KeptLauncher(Signals, Watched):
     # --- ILauncher ---------------------------------------------------------------------------------------------------
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+        self._say()
         done: Deferred[Launched] = Deferred()
         pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
         what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
@@ -164,17 +171,20 @@ class KeptLauncher(Signals, Watched):
             # It would not be the kernel's at once, and what is written to it would not be safe.
             number = self._link.channel.short or errno.EAGAIN
             raise OSError(number, os.strerror(number))
+        self._say()
         self._post(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
         self._keep(id, self._roles[id][0], {role: descriptor})
 
-    def withdraw(self, launched: Launched, *roles: str) -> None:
+    def withdraw(self, launched: Launched, *roles: str, at_once: bool = False) -> None:
         for role in self._drop(launched.id, *roles):
-            self._send(b"withdraw", launched.id.encode(), role.encode())
+            self._mention(b"withdraw", launched.id.encode(), role.encode())
+        if at_once:
+            self._say()
 
     def forget(self, id: str) -> None:
         if self._roles.pop(id, None) is not None:
             self._stored.forget(id)
-            self._send(b"forget", id.encode())
+            self._mention(b"forget", id.encode())
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
         if not self.kept:
@@ -190,9 +200,10 @@ class KeptLauncher(Signals, Watched):
         if entry is not None:
             self._drop(launched.id, PIDFD)
             self._roles[launched.id] = 0, entry[1]
-            self._send(b"release", launched.id.encode())
+            self._mention(b"release", launched.id.encode())
 
     def secure(self) -> bool:
+        self._say()
         if self.kept and not self._link.sync():
             self._lost()
         elif not self.kept:
@@ -210,6 +221,7 @@ class KeptLauncher(Signals, Watched):
 
     def close(self) -> None:
         """Say no more, and hear no more."""
+        self._say()
         if self.kept:
             self.kept = False
             self._let_go()
@@ -295,8 +307,30 @@ class KeptLauncher(Signals, Watched):
 
     # --- the socket --------------------------------------------------------------------------------------------------
 
+    def _mention(self, *fields: bytes) -> None:
+        """Tell the keeper soon, and before anything else that it is told.
+
+        If this program is killed first, the next one finds the same again and says it.
+        """
+        self._unsaid.append(fields)
+        if self._saying is None:
+            self._saying = self.reactor.callLater(SAID_WITHIN, self._say)
+
+    def _say(self) -> None:
+        """Tell what was to be told soon."""
+        if self._saying is not None and self._saying.active():
+            self._saying.cancel()
+        self._saying = None
+        unsaid, self._unsaid = self._unsaid, []
+        for fields in unsaid:
+            self._tell(*fields)
+
     def _send(self, *fields: bytes) -> None:
         """Tell the keeper something that needs no descriptor."""
+        self._say()
+        self._tell(*fields)
+
+    def _tell(self, *fields: bytes) -> None:
         try:
             self._post(*fields)
         except OSError as error:
@@ -383,8 +417,12 @@ class KeptLauncher(Signals, Watched):
         self._replace(self._link.pid)
 
     def _let_go(self) -> None:
-        """Watch the connection no more."""
+        """Watch the connection no more. A successor is told what is so, not how it came to be."""
         self.unwatch()
+        self._unsaid.clear()
+        if self._saying is not None:
+            self._saying.cancel()
+            self._saying = None
         self.reactor.removeWriter(self)
         self._writing = False
         if self._later is not None:

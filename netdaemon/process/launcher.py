@@ -101,7 +101,7 @@ class LocalLauncher(Signals):
     def share(self, id: str, role: str, descriptor: int) -> None:
         """Nobody else could make use of it."""
 
-    def withdraw(self, launched: Launched, *roles: str) -> None:
+    def withdraw(self, launched: Launched, *roles: str, at_once: bool = False) -> None:
         """Nobody else has it."""
 
     def forget(self, id: str) -> None:

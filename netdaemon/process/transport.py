@@ -353,7 +353,8 @@ class ProcessTransport:
     def _stdin_closed(self) -> None:
         # In this order: the file that is given up here tells how much was accepted, until that has been saved.
         self._tell(lambda: self._protocol.childConnectionLost(STDIN))
-        self._launcher.withdraw(self._launched, *ROLES[STDIN])
+        # The child waits for the end that was asked for. One that reads no more waits for nothing.
+        self._launcher.withdraw(self._launched, *ROLES[STDIN], at_once=self._stdin.closed)
 
     # --- IProcessTransport -------------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class FakeLauncher:
     def share(self, id: str, role: str, descriptor: int) -> None:
         """Nobody outlives a daemon in memory."""
 
-    def withdraw(self, launched: Launched, *roles: str) -> None:
+    def withdraw(self, launched: Launched, *roles: str, at_once: bool = False) -> None:
         """Likewise."""
 
     def forget(self, id: str) -> None:

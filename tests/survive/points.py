@@ -116,11 +116,11 @@ def arm(directory: str) -> None:
 
     withdraw, withdrawn = KeptLauncher.withdraw, set[str]()
 
-    def withdrawing(self: KeptLauncher, launched: Launched, *roles: str) -> None:
+    def withdrawing(self: KeptLauncher, launched: Launched, *roles: str, at_once: bool = False) -> None:
         withdrawn.update({*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else ())
         if INPUT in withdrawn:
             die(directory, "after the end of input was saved, not withdrawn")
-        withdraw(self, launched, *roles)
+        withdraw(self, launched, *roles, at_once=at_once)
         if INPUT in withdrawn:
             die(directory, "after stdin and its file were withdrawn")
         withdrawn.clear()
