@@ -325,7 +325,7 @@ class Keeper:
             self.restarts.at = 0.0
 
     def _listen_for_exits(self) -> None:
-        """Be woken by the exits of children only where one of them is ours to see to: the daemon asks for the others."""
+        """Be woken by exits only where one may be ours to see to: the daemon asks for those of its processes."""
         wanted = self.always is not None or self.restarts.pid
         signal.signal(signal.SIGCHLD, _be_woken if wanted else signal.SIG_DFL)
 

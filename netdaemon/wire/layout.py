@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
-from netdaemon.wire.box import END, decode_box, key_head, read_value_length, value_length
+from netdaemon.wire.box import decode_box, encode_box
+from netdaemon.wire.generate import Part, decoder, encoder
 
 T = TypeVar("T")
 
@@ -34,15 +35,14 @@ class Slot:
 class Layout:
     """What a declaration comes to.
 
-    :ivar writers: for each slot what `encode` needs: name, key as it stands in a box, encoder.
-    :ivar expected: for each slot what `decode` needs when the keys come in this order: name, key as it stands in a
-        box, decoder, whether it is required.
-    :ivar readers: for each key what `decode` needs in any order: name, decoder.
+    :ivar encode: what `generate` made of it; fails where a value is not of its type.
+    :ivar decode: likewise; gives None where the box is not in order.
+    :ivar readers: for each key what a box in any order is read with: name, decoder.
     """
 
     slots: tuple[Slot, ...]
-    writers: tuple[tuple[str, bytes, Callable[[Any], bytes]], ...]
-    expected: tuple[tuple[str, bytes, Callable[[bytes], Any], bool], ...]
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes, int, bytes | memoryview], Any]
     readers: dict[bytes, tuple[str, Callable[[bytes], Any]]]
     required: frozenset[bytes]
     payload: str | None
@@ -71,6 +71,7 @@ def layout(declaration: type[Any]) -> Layout:
     """
     hints = get_type_hints(declaration, include_extras=True)
     slots: list[Slot] = []
+    parts: list[Part] = []
     payload: str | None = None
     for declared in dataclasses.fields(declaration):
         field = _field_of(hints[declared.name])
@@ -80,11 +81,14 @@ def layout(declaration: type[Any]) -> Layout:
             payload = declared.name
             continue
         required = declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
-        slots.append(Slot(declared.name, declared.name.rstrip("_").encode("ascii"), field, required))
+        key = declared.name.rstrip("_").encode("ascii")
+        slots.append(Slot(declared.name, key, field, required))
+        factory = None if declared.default_factory is dataclasses.MISSING else declared.default_factory
+        parts.append(Part(declared.name, key, field, required, declared.default, factory))
     return Layout(
         tuple(slots),
-        tuple((slot.name, key_head(slot.key), slot.field.encode) for slot in slots),
-        tuple((slot.name, key_head(slot.key), slot.field.decode, slot.required) for slot in slots),
+        encoder(parts),
+        decoder(declaration, parts, payload),
         {slot.key: (slot.name, slot.field.decode) for slot in slots},
         frozenset(slot.key for slot in slots if slot.required),
         payload,
@@ -96,17 +100,24 @@ def encode(message: Any) -> bytes:
 
     :raises LocalProtocolError: a value is not of its field's type.
     """
-    parts: list[bytes] = []
-    for name, head, encode_value in layout(type(message)).writers:  # type: ignore[arg-type]
-        value = getattr(message, name)
+    plan = layout(type(message))  # type: ignore[arg-type]  # typeshed: a class is hashable
+    try:
+        return plan.encode(message)
+    except (AttributeError, TypeError, ValueError, StructError):
+        return _encode_any(message, plan)
+
+
+def _encode_any(message: Any, plan: Layout) -> bytes:
+    """The same; tells which value is not of its field's type."""
+    pairs: list[tuple[bytes, bytes]] = []
+    for slot in plan.slots:
+        value = getattr(message, slot.name)
         if value is not None:
             try:
-                octets = encode_value(value)
+                pairs.append((slot.key, slot.field.encode(value)))
             except (TypeError, ValueError) as error:
-                raise LocalProtocolError(f"{type(message).__name__}.{name}: {error}") from None
-            parts += head, value_length(len(octets)), octets
-    parts.append(END)
-    return b"".join(parts)
+                raise LocalProtocolError(f"{type(message).__name__}.{slot.name}: {error}") from None
+    return encode_box(pairs)
 
 
 def decode(declaration: type[T], octets: bytes | memoryview, start: int = 0, *, strict: bool) -> T:
@@ -119,15 +130,19 @@ def decode(declaration: type[T], octets: bytes | memoryview, start: int = 0, *, 
     :raises RemoteProtocolError: it is no box.
     """
     plan = layout(declaration)  # type: ignore[arg-type]  # typeshed: a class is hashable
-    if isinstance(octets, memoryview):
-        if plan.payload is not None:
-            found = _decode_in_order(plan, bytes(octets[: start + BOX_BEFORE_PAYLOAD]), start)
-            if found is not None:
-                values, end = found
-                values[plan.payload] = bytes(octets[end:])
-                return declaration(**values)
-        octets = bytes(octets)
-    values, end = _decode_in_order(plan, octets, start) or _decode_any(declaration, plan, octets, start, strict=strict)
+    whole = octets
+    if octets.__class__ is not bytes:
+        octets = bytes(octets if plan.payload is None else octets[: start + BOX_BEFORE_PAYLOAD])
+    try:
+        found = plan.decode(octets, start, whole)
+    except (ValueError, BadRequest, StructError):
+        # Told in the same words as what is wrong with any other box.
+        found = None
+    if found is not None:
+        message: T = found
+        return message
+    octets = bytes(whole)
+    values, end = _decode_any(declaration, plan, octets, start, strict=strict)
     if plan.payload is not None:
         values[plan.payload] = octets[end:]
     elif end != len(octets):
@@ -135,31 +150,10 @@ def decode(declaration: type[T], octets: bytes | memoryview, start: int = 0, *, 
     return declaration(**values)
 
 
-def _decode_in_order(plan: Layout, octets: bytes, start: int) -> tuple[dict[str, Any], int] | None:
-    """The values, and where the box ends, if its keys are in the declared order and nothing is wrong with it.
-
-    That is how `encode` writes it, and finding each key where it must be takes half the time of reading any box.
-    """
-    values: dict[str, Any] = {}
-    position = start
-    try:
-        for name, head, decode_value, required in plan.expected:
-            if octets.startswith(head, position):
-                begin = position + len(head) + 4
-                position = begin + read_value_length(octets, begin - 4)[0]
-                values[name] = decode_value(octets[begin:position])
-            elif required:
-                return None
-    except (ValueError, BadRequest, StructError):
-        return None
-    # Where a length leads beyond what is there, no end stands there either.
-    return (values, position + len(END)) if octets.startswith(END, position) else None
-
-
 def _decode_any(
     declaration: type[Any], plan: Layout, octets: bytes, start: int, *, strict: bool
 ) -> tuple[dict[str, Any], int]:
-    """The same for keys in any order; tells what is wrong."""
+    """The values, and where the box ends, for keys in any order; tells what is wrong."""
     pairs, end = decode_box(octets, start)
     values: dict[str, Any] = {}
     for key, raw in pairs.items():
