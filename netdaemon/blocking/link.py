@@ -101,7 +101,7 @@ class Link:
     def _open(self, sock: socket.socket, last_id: int) -> Transport:
         connection = ClientConnection(version=self._offered, packets=self._packets, last_id=last_id)
         self._transport = Transport(sock, connection, self._dispatch, self._broken)
-        self._transport.send(connection.hello(self._hello))
+        self._transport.send((connection.hello(self._hello),))
         return self._transport
 
     # --- for poll loops ----------------------------------------------------------------------------------------------
@@ -241,14 +241,14 @@ class Link:
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
-    def _encode(self, pending: Pending) -> bytes:
-        """Give *pending* its id on this connection; what to send."""
+    def _encode(self, pending: Pending) -> tuple[bytes | memoryview, ...]:
+        """Give *pending* its id on this connection; what to send, in its parts."""
         request: Any = pending.request
         if pending.target is not None and request.to != pending.target.attachment:
             request = replace(request, to=pending.target.attachment)
-        pending.id, octets = self._transport.connection.request(request)
+        pending.id, parts = self._transport.connection.request_parts(request)
         self._pending[pending.id] = pending
-        return octets
+        return parts
 
     def _dispatch(self, id: int, message: Message | Refusal) -> None:
         if isinstance(message, Welcome):
@@ -299,14 +299,14 @@ class Link:
         self._retrying.back()
         processes = [process for process in self._attachments.values() if process.end is None]
         self._attachments = {}
-        octets: list[bytes] = []
+        messages = []
         for process in processes:
             pending = Pending(process.resumption())
             pending.resumes = process
-            octets.append(self._encode(pending))
+            messages.append(self._encode(pending))
             process.attachment = pending.id
             self._attachments[pending.id] = process
-        self._transport.send(*octets)
+        self._transport.send(*messages)
         self._send_waiting()
         if self._established and self._on_reconnected is not None:
             self._on_reconnected()

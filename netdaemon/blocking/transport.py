@@ -6,7 +6,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from netdaemon.errors import ConnectionClosed, NetdaemonError, ProtocolError, Refusal
 from netdaemon.wire.answers import Message
@@ -15,7 +15,7 @@ from netdaemon.wire.client import ClientConnection
 # One read of the socket takes about what the kernel keeps for it; the buffer stays, for a fresh one costs page faults.
 RECEIVE = 256 * 1024
 
-# Messages joined into one send.
+# Parts of messages joined into one send.
 JOINED = 16
 
 
@@ -51,12 +51,13 @@ class Transport:
         """What to poll it for."""
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
-    def send(self, *messages: bytes) -> None:
-        """Send *messages* as soon as the socket takes them."""
+    def send(self, *messages: Sequence[bytes | memoryview]) -> None:
+        """Send *messages*, each in its parts, as soon as the socket takes them."""
         if self._broken:
             return
         idle = not self._unsent
-        self._unsent.extend(messages)
+        for parts in messages:
+            self._unsent.extend((b"".join(parts),) if self.connection.packets else parts)
         if idle:
             self.flush()
 

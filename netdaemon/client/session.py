@@ -39,6 +39,9 @@ AT_THE_DOOR = (Denied, LimitReached)
 
 _log = Logger()
 
+# One message: what stands before its payload, and that if it is large.
+Parts = tuple[bytes | memoryview, ...]
+
 
 class Sink(Protocol):
     """Where the events of one attachment go."""
@@ -73,7 +76,8 @@ class Session(TwistedProtocol):
         self._packets = packets
         self._pending: dict[int, Deferred[Any]] = {}
         self._sinks: dict[int, Sink] = {}
-        self._outgoing: list[bytes] | None = None
+        # What has been said while received messages are worked through, each message in its parts.
+        self._outgoing: list[Parts] | None = None
         self._greeted: list[Deferred[Welcome]] = []
         self._lost: list[Deferred[ConnectionClosed]] = []
         self._refused: NetdaemonError | None = None
@@ -137,15 +141,15 @@ class Session(TwistedProtocol):
         if self._closing or self.ended is not None:
             return 0, fail(self.ended or ConnectionClosed("the connection is being closed"))
         try:
-            id, octets = self._connection.request(message)
+            id, parts = self._connection.request_parts(message)
         except NetdaemonError as error:
             return 0, fail(error)
         waiting: Deferred[Any] = Deferred()
         self._pending[id] = waiting
         if self._outgoing is not None:
-            self._outgoing.append(octets)
+            self._outgoing.append(parts)
         else:
-            self._send(octets)
+            self._send(parts)
         return id, waiting
 
     def adopt(self, id: int, sink: Sink) -> None:
@@ -187,13 +191,13 @@ class Session(TwistedProtocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self._direct = IDirectTransport(self.transport, None)
-        self._send(self._connection.hello(Hello(client=f"netdaemon/{netdaemon.__version__}")))
+        self._send((self._connection.hello(Hello(client=f"netdaemon/{netdaemon.__version__}")),))
 
     def dataReceived(self, data: Buffer) -> None:
         connection = self._connection
         pending, sinks = self._pending, self._sinks
         error: ConnectionClosed | None = None
-        connection.receive(data)
+        connection.receive(data, lent=True)
         self._outgoing = outgoing = []
         try:
             while self.ended is None and (received := connection.next_message()) is not None:
@@ -217,9 +221,10 @@ class Session(TwistedProtocol):
         except ConversationAborted as aborted:
             error = aborted
         except RemoteProtocolError as broken:
-            outgoing.append(connection.abort(str(broken)))
+            outgoing.append((connection.abort(str(broken)),))
             error = _because(f"the daemon broke the rules of the protocol: {broken}", broken)
         finally:
+            connection.keep()
             self._flush()
         if error is not None:
             self._end(error)
@@ -236,21 +241,28 @@ class Session(TwistedProtocol):
         deferred.addErrback(lambda failure: failure.trap(Refusal, ConnectionClosed, LocalProtocolError))
         deferred.addErrback(lambda failure: _log.failure("a request failed", failure))
 
-    def _send(self, octets: bytes) -> None:
+    def _send(self, parts: Parts) -> None:
         if self._direct is not None:
-            self._direct.sendParts((octets,))
+            self._direct.sendParts(parts)
         else:
-            self.transport.write(octets)  # type: ignore[union-attr]
+            self.transport.write(b"".join(parts))  # type: ignore[union-attr]
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, None
         if not outgoing or self.transport is None:
             return
-        if self._packets:
-            for octets in outgoing:
-                self._send(octets)
-        else:
-            self._send(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+        if self._packets or len(outgoing) == 1:
+            for parts in outgoing:
+                self._send(parts)
+            return
+        small: list[bytes | memoryview] = []
+        for parts in outgoing:
+            small.append(parts[0])
+            if len(parts) > 1:
+                self._send((b"".join(small), *parts[1:]))
+                small.clear()
+        if small:
+            self._send((b"".join(small),))
 
     def _lose(self) -> None:
         """Close once all has been sent; a daemon that does not read is not waited for long."""

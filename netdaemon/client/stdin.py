@@ -76,7 +76,7 @@ class Stdin:
         self._furthest = end
         self._bind(session, to)
         self._queue: deque[bytes | memoryview] = deque()
-        self._sent: deque[bytes] = deque()
+        self._sent: deque[bytes | memoryview] = deque()
         self._sent_size = 0
         # How many bytes have been written and have become safe, ever; and who waits for how many.
         self._written = 0
@@ -112,7 +112,8 @@ class Stdin:
         if not data:
             return succeed(self.end + self.pending)
         self._written += len(data)
-        self._queue.append(data)
+        # It is sent from where it is, now and again: nobody may change it meanwhile.
+        self._queue.append(bytes(data))
         done: Deferred[int] = Deferred()
         self._waiting.append((self._written, done))
         self._push()
@@ -243,16 +244,16 @@ class Stdin:
             taken, self._refused, callbackArgs=(self._round, length), errbackArgs=(self._round,)
         ).addErrback(lambda failure: _log.failure("input could not be sent", failure))
 
-    def _next_piece(self, limit: int) -> bytes:
+    def _next_piece(self, limit: int) -> bytes | memoryview:
         """Up to *limit* bytes from the front of the queue; small pieces are joined."""
         queue = self._queue
         first = queue.popleft()
         if len(first) > limit:
             view = memoryview(first)
             queue.appendleft(view[limit:])
-            return bytes(view[:limit])
+            return view[:limit]
         if not queue or len(first) + len(queue[0]) > limit:
-            return bytes(first)
+            return first
         parts, size = [first], len(first)
         while queue and size + len(queue[0]) <= limit:
             size += len(queue[0])
@@ -293,7 +294,7 @@ class Stdin:
         if count and self.on_moved is not None:
             self.on_moved()
 
-    def _go_back(self, *unsafe: bytes) -> None:
+    def _go_back(self, *unsafe: bytes | memoryview) -> None:
         """Put what was sent and not taken before what was not sent yet."""
         self._round += 1
         self._room = min(self._limit, self._most)

@@ -188,8 +188,9 @@ class Peer(TwistedProtocol):
     def dataReceived(self, data: Buffer) -> None:
         if self._closing:
             return
-        self.connection.receive(data)
+        self.connection.receive(data, lent=True)
         self._work()
+        self.connection.keep()
 
     def _work(self) -> None:
         """Answer what has been received, as long as the answers can be sent and for one turn; join them."""

@@ -355,7 +355,7 @@ class Process:
                 f"process {self.id} is in its generation {self.generation}, not {generation}", process=self.id
             )
 
-    def write(self, data: bytes, at: int | None, *, whole: bool = False) -> int:
+    def write(self, data: bytes | memoryview, at: int | None, *, whole: bool = False) -> int:
         """Feed it. No data is EOF, and may be repeated.
 
         :param at: the offset of the first byte: what is below the end was taken before and is no error, whatever has

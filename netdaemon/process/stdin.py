@@ -59,7 +59,7 @@ class Stdin:
         """How many more bytes may wait."""
         return self.window - self.waiting
 
-    def accept(self, data: bytes, at: int | None) -> int:
+    def accept(self, data: bytes | memoryview, at: int | None) -> int:
         """Take as much of *data* as the window has room for.
 
         :param at: the offset of its first byte; what is below ``end`` was taken before and is dropped.

@@ -108,7 +108,12 @@ class StreamTransport(Watched, tcp.Connection):
                 sent = 0
             if sent == sum(map(len, parts)):
                 return
-        self.write(b"".join(parts)[sent:])
+        rest = []
+        for part in parts:
+            if sent < len(part):
+                rest.append(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
+        self.write(b"".join(rest))
 
     def peerCredentials(self) -> tuple[int, int, int]:
         raw = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

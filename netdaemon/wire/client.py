@@ -19,7 +19,7 @@ from netdaemon.wire import layout, v1
 from netdaemon.wire.answers import EVENTS, Abort, Attached, End, Event, Failure, Message, Output, Taken, Welcome
 from netdaemon.wire.commands import Data, Hello, Kill, Request
 from netdaemon.wire.connection import HEAD, U16, VERSION, Conversation
-from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD
+from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD, SMALL
 
 T = TypeVar("T")
 
@@ -79,26 +79,37 @@ class ClientConnection(Conversation):
         return id
 
     def request(self, message: Request) -> tuple[int, bytes]:
-        """The id that the answer will have, and what to send.
+        """The id that the answer will have, and what to send; raises as `request_parts`."""
+        id, parts = self.request_parts(message)
+        return id, b"".join(parts)
+
+    def request_parts(self, message: Request) -> tuple[int, tuple[bytes | memoryview, ...]]:
+        """The same, a large payload not copied but by itself at the end.
 
         :raises LocalProtocolError: HELLO has not been answered, or the agreed version cannot say this.
         :raises TooLarge: it does not fit into one message.
         """
         if self.version is None:
             raise LocalProtocolError("HELLO has not been answered")
+        payload: bytes | memoryview = b""
         if self.version == 1:
             self._check_v1(message)
             body = v1.encode_request(message)
         else:
             body = layout.encode(message)
             if type(message) is Data:
-                body += message.payload
-        if MESSAGE_HEAD + len(body) > self.max_message:
-            raise TooLarge(f"the request has {len(body)} bytes and a message at most {self.max_message}")
+                if len(message.payload) < SMALL:
+                    body += message.payload
+                else:
+                    payload = message.payload
+        size = len(body) + len(payload)
+        if MESSAGE_HEAD + size > self.max_message:
+            raise TooLarge(f"the request has {size} bytes and a message at most {self.max_message}")
         id = self._take_id(type(message))
         if self.version == 1 and isinstance(message, Data):
             self._sent[id] = len(message.payload)
-        return id, self._pack(id, message.command, body)
+        head = self._pack(id, message.command, body, following=len(payload))
+        return id, (head, payload) if payload else (head,)
 
     def _check_v1(self, message: Request) -> None:
         attached = next(iter(self._attachments), None)

@@ -252,7 +252,7 @@ class Data(Request):
     to: Annotated[int, INTEGER]
     channel: Annotated[int, INTEGER] = 0
     at: Annotated[int, INTEGER] | None = None
-    payload: Annotated[bytes, PAYLOAD] = b""
+    payload: Annotated[bytes | memoryview, PAYLOAD] = b""
 
     def __post_init__(self) -> None:
         if self.at is not None and self.at < 0:

@@ -35,9 +35,16 @@ class Conversation:
         self.max_message = MAX_PACKET if packets else MAX_MESSAGE
         self._reader: Reader = PacketReader() if packets else FrameReader()
 
-    def receive(self, octets: Buffer) -> None:
-        """Take what one read of the socket gave: any part of a stream, or one packet. It is copied."""
-        self._reader.receive(octets)
+    def receive(self, octets: Buffer, *, lent: bool = False) -> None:
+        """Take what one read of the socket gave: any part of a stream, or one packet.
+
+        :param lent: it is not copied, and stays as it is until all messages have been taken, or `keep` was called.
+        """
+        self._reader.receive(octets, lent=lent)
+
+    def keep(self) -> None:
+        """Copy what was lent and not taken yet: it may be overwritten."""
+        self._reader.keep()
 
     @property
     def unfinished(self) -> bool:
@@ -58,10 +65,11 @@ class Conversation:
         self.max_message = min(max_message, self.max_message)
         self._reader.limit = self.max_message
 
-    def _pack(self, id: int, command: int, body: bytes) -> bytes:
+    def _pack(self, id: int, command: int, body: bytes, *, following: int = 0) -> bytes:
+        """A message; so many bytes of it follow apart."""
         if self.packets:
             return HEAD.pack(id, command) + body
-        return _FRAME_HEAD.pack(MESSAGE_HEAD + len(body), id, command) + body
+        return _FRAME_HEAD.pack(MESSAGE_HEAD + len(body) + following, id, command) + body
 
     def _encode_abort(self, number: int, message: str, code: str = "") -> bytes:
         # Before HELLO is answered no version is agreed; the older form can be read by everyone.

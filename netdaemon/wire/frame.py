@@ -37,8 +37,14 @@ class Reader(Protocol):
 
     limit: int
 
-    def receive(self, octets: Buffer) -> None:
-        """Take what one read of the socket gave; *octets* may be overwritten afterwards."""
+    def receive(self, octets: Buffer, *, lent: bool = False) -> None:
+        """Take what one read of the socket gave.
+
+        :param lent: it is not copied, and not to be overwritten until `next` has given None or `keep` was called.
+        """
+
+    def keep(self) -> None:
+        """Copy what was lent and has not been given out."""
 
     def next(self) -> bytes | memoryview | None:
         """The next whole message, or None until more bytes come. A view is valid until the next call of anything.
@@ -70,42 +76,75 @@ class FrameReader:
         self.limit = limit
         self._buffer = bytearray()
         self._start = 0
+        # What was lent and stays with its owner, where it begins, and a message that is given out as a view.
+        self._lent: memoryview | None = None
+        self._lent_start = 0
         self._given: memoryview | None = None
 
-    def receive(self, octets: Buffer) -> None:
-        if self._given is not None:
-            self._take_back()
+    def receive(self, octets: Buffer, *, lent: bool = False) -> None:
+        self.keep()
         if self._start:
             # What was given out is dropped here, once a read, and not once a message.
             del self._buffer[: self._start]
             self._start = 0
-        self._buffer += octets
+        if lent:
+            rest = memoryview(octets)
+            if self._buffer:
+                missing = self._missing(len(rest))
+                self._buffer += rest[:missing]
+                rest = rest[missing:]
+            self._lent, self._lent_start = rest, 0
+        else:
+            self._buffer += octets
+
+    def _missing(self, most: int) -> int:
+        """How many of *most* bytes complete the message that the buffer begins with; all, if that is not to be told."""
+        have = len(self._buffer)
+        if have < LENGTH.size:
+            return most
+        missing: int = LENGTH.size + LENGTH.unpack_from(self._buffer)[0] - have
+        return missing if 0 <= missing <= most else most
 
     def next(self) -> bytes | memoryview | None:
         if self._given is not None:
             self._take_back()
-        start = self._start + 4
-        have = len(self._buffer)
-        if have < start:
-            if self._start == have and have:
-                # All has been given out: an idle connection keeps no memory of its busiest moment.
-                self._buffer.clear()
-                self._start = 0
+        if self._start < len(self._buffer):
+            end = self._end(self._buffer, self._start)
+            if not end:
+                self.keep()
+                return None
+            start, self._start = self._start + LENGTH.size, end
+            if end - start < SMALL:
+                return bytes(self._buffer[start:end])
+            with memoryview(self._buffer) as view:
+                if end - start < LARGE:
+                    return bytes(view[start:end])
+                self._given = view[start:end]
+            return self._given
+        if self._start:
+            # All has been given out: an idle connection keeps no memory of its busiest moment.
+            self._buffer.clear()
+            self._start = 0
+        if self._lent is None:
             return None
-        length = LENGTH.unpack_from(self._buffer, self._start)[0]
+        end = self._end(self._lent, self._lent_start)
+        if not end:
+            self.keep()
+            return None
+        start, self._lent_start = self._lent_start + LENGTH.size, end
+        message = self._lent[start:end]
+        return message if end - start >= LARGE else bytes(message)
+
+    def _end(self, octets: bytearray | memoryview, start: int) -> int:
+        """Where the message ends that begins there; 0: there is not all of it."""
+        have = len(octets)
+        if have < start + LENGTH.size:
+            return 0
+        length: int = LENGTH.unpack_from(octets, start)[0]
         if length < MESSAGE_HEAD or length > self.limit:
             check_length(length, self.limit)
-        end = start + length
-        if have < end:
-            return None
-        self._start = end
-        if length < SMALL:
-            return bytes(self._buffer[start:end])
-        with memoryview(self._buffer) as view:
-            if length < LARGE:
-                return bytes(view[start:end])
-            self._given = view[start:end]
-        return self._given
+        end = start + LENGTH.size + length
+        return end if end <= have else 0
 
     def _take_back(self) -> None:
         """The buffer cannot change its size while there is a view of it."""
@@ -113,13 +152,21 @@ class FrameReader:
         self._given.release()
         self._given = None
 
+    def keep(self) -> None:
+        if self._given is not None:
+            self._take_back()
+        if self._lent is not None:
+            self._buffer += self._lent[self._lent_start :]
+            self._lent = None
+
     @property
     def unfinished(self) -> bool:
-        return len(self._buffer) > self._start
+        return self.waiting > 0
 
     @property
     def waiting(self) -> int:
-        return len(self._buffer) - self._start
+        lent = 0 if self._lent is None else len(self._lent) - self._lent_start
+        return len(self._buffer) - self._start + lent
 
 
 class PacketReader:
@@ -129,8 +176,11 @@ class PacketReader:
         self.limit = limit
         self._packets: deque[bytes] = deque()
 
-    def receive(self, octets: Buffer) -> None:
+    def receive(self, octets: Buffer, *, lent: bool = False) -> None:
         self._packets.append(bytes(octets))
+
+    def keep(self) -> None:
+        """Every packet is copied."""
 
     def next(self) -> bytes | None:
         if not self._packets:

@@ -96,7 +96,7 @@ def _strings(values: tuple[str, ...]) -> bytes:
     return _U16.pack(len(values)) + b"".join(map(_string, values))
 
 
-def _buffer(value: bytes) -> bytes:
+def _buffer(value: bytes | memoryview) -> bytes:
     if len(value) > 0xFFFF:
         raise LocalProtocolError(f"a buffer of {len(value)} bytes; a version-1 buffer has at most 65535")
     return _U16.pack(len(value)) + value
