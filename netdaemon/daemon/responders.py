@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
@@ -46,7 +47,7 @@ from netdaemon.wire.commands import (
     Wait,
 )
 from netdaemon.wire.frame import MAX_MESSAGE
-from netdaemon.wire.records import Channel, Counts, Fate, Limits, ProcessRecord, Reason, Scope, Until
+from netdaemon.wire.records import PROCESS, Channel, Counts, Fate, Limits, ProcessRecord, Reason, Scope, Until
 
 if TYPE_CHECKING:
     from netdaemon.daemon.service import DaemonService
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
 # Seconds for which a version-1 client, which cannot be told of a gap, may hold a process back before it has read on.
 V1_HOLD = 60.0
 
-# What a record's fixed fields come to at most, keys and all, for cutting LIST into pages before encoding it.
-RECORD_SIZE = 700
+# What a LIST reply has besides its records, at most; and what stands before each of them.
+LIST_FRAME, ITEM = 256, 4
 
 Answer = Reply | Deferred[Any]
 Responder = Callable[["DaemonService", Peer, int, Any], Answer]
@@ -140,21 +141,19 @@ def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     records: list[ProcessRecord] = []
     # Version 1 has no pages.
     limit = LIST_LIMIT if request.limit is None else request.limit
-    room = MAX_MESSAGE if peer.connection.version == 2 else 1 << 62
-    for process in daemon.table.select(matches, request.after):
+    room = MAX_MESSAGE - LIST_FRAME if peer.connection.version == 2 else 1 << 62
+    for process in islice(daemon.table.select(matches, request.after), limit + 1):
         record = process.record()
-        room -= _size(record)
-        if len(records) >= limit or (room < 0 and records):
-            last = records[-1]
-            return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
+        room -= len(PROCESS.encode(record)) + ITEM
+        if room < 0 and records:
+            break
         records.append(record)
-    return Listing(processes=tuple(records))
-
-
-def _size(record: ProcessRecord) -> int:
-    """At least what *record* takes in a message: a character is four bytes of UTF-8 at most."""
-    words = (*record.argv, *record.labels, record.cwd, record.owner, record.name or "")
-    return RECORD_SIZE + sum(4 * len(word) + 4 for word in words)
+    else:
+        if len(records) <= limit:
+            return Listing(processes=tuple(records))
+        del records[limit:]
+    last = records[-1]
+    return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
 
 
 @responds_to(Detach)

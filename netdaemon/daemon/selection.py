@@ -36,6 +36,8 @@ def parse(terms: Iterable[str]) -> Match:
             f"select has {together} characters, and at most {MAX_TERMS_TOGETHER} are allowed in all terms together",
             field="select",
         )
+    if not terms:
+        return lambda process: True
     matches = [_parse_one(term) for term in terms]
     return lambda process: all(match(process) for match in matches)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -276,9 +277,14 @@ class ProcessTable:
         created, _, id = after.partition("-")
         if not created.isdecimal() or len(created) > CREATED_DIGITS or not id:
             raise NoSuchProcess(f"{after!r} does not come from a LIST reply", field="after")
-        for process in list(self._processes.values()):
-            if (process.identity.created, process.id) > (int(created), id) and matches(process):
-                yield process
+        processes = list(self._processes.values())
+        if id in self._processes:
+            # They stand in the order in which they were created.
+            place = list(self._processes).index(id) + 1
+        else:
+            after_this = (int(created), id)
+            place = bisect_right(processes, after_this, key=lambda one: (one.identity.created, one.id))
+        yield from filter(matches, processes[place:])
 
     # --- remove ------------------------------------------------------------------------------------------------------
 

@@ -90,10 +90,14 @@ class Process:
         self.on_exited: Callable[[Process], None] = lambda process: None
         self.on_ended: Callable[[Process], None] = lambda process: None
         self._reactor = reactor
-        self._closed: set[int] = set()
+        # Replaced, never changed, as all that a record is made of.
+        self._closed: frozenset[int] = frozenset()
         self._waking: Any = None
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
+        # The record that was made last, and of what.
+        self._record: ProcessRecord | None = None
+        self._told: tuple[Any, ...] = ()
         self._waits = Waits()
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
@@ -107,7 +111,7 @@ class Process:
         process.started, process.exited, process.status = saved.started, saved.exited, saved.status
         process.points = list(saved.points)
         process.passing = saved.passing
-        process._closed = {point.closed for point in saved.points if point.closed is not None}
+        process._closed = frozenset(point.closed for point in saved.points if point.closed is not None)
         stdin.closed = saved.stdin_closed
         stdin.end = max(stdin.end, saved.stdin_end)
         stdin.taken = max(stdin.taken, saved.stdin_end)
@@ -220,7 +224,7 @@ class Process:
         """A stream is at its end; again, if the daemon before this one had said so and was killed before it let go."""
         if channel in self._closed:
             return
-        self._closed.add(channel)
+        self._closed |= {channel}
         self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
         if channel == Channel.STDIN and self.stdin.end:
             self.save()
@@ -317,7 +321,23 @@ class Process:
         return self._waits.add(until)
 
     def record(self) -> ProcessRecord:
-        """The process as it is now."""
+        """The process as it is now; the same object for as long as nothing of it has changed."""
+        spool = self.spool
+        told = (
+            self.state,
+            self._pid,
+            self._closed,
+            self._observers,
+            spool.begin,
+            spool.end,
+            spool.size,
+            self.stdin.end,
+        )
+        if told != self._told or self._record is None:
+            self._told, self._record = told, self._make_record()
+        return self._record
+
+    def _make_record(self) -> ProcessRecord:
         identity = self.identity
         status = self.status
         return ProcessRecord(

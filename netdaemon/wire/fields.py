@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from itertools import chain
 from struct import Struct
 from typing import Any, Generic, TypeVar
 
@@ -115,12 +116,8 @@ def array(item: Field[T]) -> Field[tuple[T, ...]]:
     def encode(values: tuple[T, ...]) -> bytes:
         if isinstance(values, str | bytes):
             raise TypeError(f"{values!r} is no array")
-        parts: list[bytes] = []
-        for value in values:
-            octets = item.encode(value)
-            parts.append(_LENGTH.pack(len(octets)))
-            parts.append(octets)
-        return b"".join(parts)
+        items = list(map(item.encode, values))
+        return b"".join(chain.from_iterable(zip(map(_LENGTH.pack, map(len, items)), items, strict=True)))
 
     def decode(octets: bytes) -> tuple[T, ...]:
         values: list[T] = []

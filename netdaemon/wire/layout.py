@@ -187,6 +187,24 @@ def _excess(declaration: type[Any], octets: bytes, end: int) -> BadRequest:
     return BadRequest(f"{declaration.__name__} has {len(octets) - end} bytes after its box, and none belong there")
 
 
+class Remembered:
+    """A record that keeps its box once it has been encoded: it never changes, and is told again and again."""
+
+    __slots__ = ("box",)
+
+    box: bytes
+
+
+def _remembered(value: Any) -> bytes:
+    try:
+        octets: bytes = value.box
+    except AttributeError:
+        octets = encode(value)
+        # A frozen dataclass lets nobody else do it.
+        object.__setattr__(value, "box", octets)
+    return octets
+
+
 def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
     def decode_record(octets: bytes) -> Any:
         try:
@@ -195,7 +213,7 @@ def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
             # The message around it is whole: one value is of the wrong type, as any other may be.
             raise ValueError(str(error)) from None
 
-    return fields.record(encode, decode_record)
+    return fields.record(_remembered if issubclass(declaration, Remembered) else encode, decode_record)
 
 
 def record(declaration: type[Any]) -> fields.Field[Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from netdaemon.errors import BadRequest
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT, array, word
-from netdaemon.wire.layout import open_record, record
+from netdaemon.wire.layout import Remembered, open_record, record
 
 
 class Channel(IntEnum):
@@ -150,7 +150,7 @@ TOLD_PTY = open_record(Pty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessRecord:
+class ProcessRecord(Remembered):
     """A process as people know it. Times are microseconds since the epoch, UTC.
 
     Once it has exited: ``code`` xor ``signal``; neither means that the status is unknown. ``eof`` lists the

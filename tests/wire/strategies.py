@@ -43,7 +43,7 @@ def _of_hint(hint: Any) -> st.SearchStrategy[Any]:
         return INTEGERS
     if hint is str:
         return os_texts() if OS_TEXT in notes else TEXTS
-    if hint is bytes:
+    if hint in (bytes, bytes | memoryview):
         return st.binary(max_size=40)
     if issubclass(hint, Enum):
         return st.sampled_from(hint)
