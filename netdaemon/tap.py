@@ -13,14 +13,16 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
 from twisted.python import usage
 
 from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
-from netdaemon.daemon.settings import EXITED, GRACE, Settings
+from netdaemon.daemon.settings import EXITED, GRACE, LEAST_DESCRIPTORS, Settings, descriptor_limit
 from netdaemon.defaults import KEEPER_SUFFIX, socket_path
 from netdaemon.errors import ConnectFailed, NetdaemonError
 from netdaemon.interfaces import ILauncher
+from netdaemon.keeper import launch
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
@@ -34,6 +36,8 @@ LEAVES_WITHIN = 30
 
 # Where the keeper listens that has started this daemon.
 KEEPER_VARIABLE = "NETDAEMON_KEEPER"
+
+_log = Logger()
 
 
 def _count(option: str, least: int) -> Any:
@@ -60,6 +64,13 @@ class Options(usage.Options):
         ["state", None, None, "A directory for the output of processes; in memory unless said."],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
         ["processes", None, None, "How many may run. Default: what descriptors allow.", _count("processes", 1)],
+        [
+            "descriptors",
+            None,
+            None,
+            "How many it may have open. Default: the hard limit; root may have more.",
+            _count("descriptors", LEAST_DESCRIPTORS),
+        ],
         ["exited", None, EXITED, "How many finished processes stay listed with their output.", _count("exited", 0)],
         [
             "keep",
@@ -147,7 +158,8 @@ def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> I
         most = PATH_MAX - 1 - len(KEEPER_SUFFIX)
         raise CannotBind(f"{place}: {len(os.fsencode(place))} bytes, and with a keeper beside it at most {most} fit")
     # A service manager starts a daemon again itself; and so does a keeper that has started this one.
-    link = KeeperLink(path, secrets.token_hex(8), restart=not manager.restarts)
+    descriptors = options["descriptors"] or 0
+    link = KeeperLink(path, secrets.token_hex(8), restart=not manager.restarts, descriptors=descriptors)
     return KeptLauncher(reactor, link, manager if options["fdstore"] and manager.present else None)
 
 
@@ -201,6 +213,14 @@ def makeService(options: Options) -> IService:
 
     # The terminal that the daemon was started from may go: that is no reason to end what was entrusted to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Processes get what this one was given.
+    launch.raise_limit(options["descriptors"] or 0)
+    if (options["descriptors"] or 0) > descriptor_limit():
+        _log.warn(
+            "--descriptors is {wanted}, and the hard limit (ulimit -Hn, LimitNOFILE=) allows {limit}",
+            wanted=options["descriptors"],
+            limit=descriptor_limit(),
+        )
     settings = Settings(
         state=options["state"],
         clients=options["clients"],

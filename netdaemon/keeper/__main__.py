@@ -16,8 +16,8 @@ from netdaemon.keeper.place import bind, own_place
 from netdaemon.keeper.state import FORM
 
 USAGE = """\
-usage: python -m netdaemon.keeper [--socket PATH] -- PROGRAM [ARGUMENT]...
-       python -m netdaemon.keeper --socket PATH
+usage: python -m netdaemon.keeper [--descriptors COUNT] [--socket PATH] -- PROGRAM [ARGUMENT]...
+       python -m netdaemon.keeper [--descriptors COUNT] --socket PATH
 
 Keeps the processes of a netdaemon daemon: their descriptors and their exit statuses, so that the daemon may be killed
 and upgraded. With a PROGRAM (twistd -n netdaemon ...) it starts the daemon, and again whenever that ends, reaps
@@ -30,9 +30,12 @@ def main(words: list[str]) -> int:
     """Be a keeper; the exit code."""
     if words[:1] == ["--understands"] and len(words) == 2:
         return 0 if words[1].encode() == FORM else 1
-    if words[:1] == ["--resume"] and len(words) == 2:
+    if words[:1] == ["--resume"] and len(words) in (2, 3):
+        raise_limit(int(words[2]) if words[2:] else 0)
         return Keeper.resumed(int(words[1])).run()
-    path, command, given = "", None, list(words)
+    path, command, given, descriptors = "", None, list(words), 0
+    if words[:1] == ["--descriptors"] and words[1:2] and words[1].isdecimal():
+        descriptors, words = int(words[1]), words[2:]
     if words[:1] == ["--socket"] and len(words) > 1:
         path, words = os.path.abspath(words[1]), words[2:]
     if words[:1] == ["--"] and len(words) > 1:
@@ -53,7 +56,7 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"netdaemon keeper: {path or error.filename}: {error.strerror}\n")
         return 1
     os.chdir("/")
-    raise_limit()
+    raise_limit(descriptors)
     keeper = Keeper(path, listener, command)
     keeper.own_directory = own
     return keeper.run()

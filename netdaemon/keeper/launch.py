@@ -78,15 +78,48 @@ class Ends:
             os.close(self.ours.popitem()[1])
 
 
-# The descriptor limit that children get; None: ours, which a keeper raises for itself.
+# The descriptor limit that children get, soft and hard; None: ours, which is as we were given it.
 children_limit: tuple[int, int] | None = None
 
+# How many descriptors were wanted; 0: as many as the hard limit allows.
+_wanted = 0
 
-def raise_limit() -> None:
-    """Have as many descriptors as we may, and children as many as we had."""
-    global children_limit
-    children_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (children_limit[1], children_limit[1]))
+
+def raise_limit(wanted: int = 0) -> None:
+    """Have as many descriptors as we may, and children as many as we had.
+
+    :param wanted: have so many, if need be by raising the hard limit, which root may; 0: what the hard limit allows.
+    """
+    global children_limit, _wanted
+    children_limit, _wanted = resource.getrlimit(resource.RLIMIT_NOFILE), wanted
+    _raise_again()
+
+
+def limit_wanted() -> int:
+    """What `raise_limit` was called with."""
+    return _wanted
+
+
+def _raise_again() -> None:
+    assert children_limit is not None
+    hard = children_limit[1]
+    most = _wanted or hard
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def with_limit_of_children(execute: Callable[[], int]) -> int:
+    """Call *execute*, which has another program executed with the limits that we have at that time."""
+    if children_limit is None:
+        return execute()
+    # What is open above it stays open.
+    resource.setrlimit(resource.RLIMIT_NOFILE, children_limit)
+    try:
+        return execute()
+    finally:
+        _raise_again()
 
 
 def settle_signals() -> None:
@@ -240,14 +273,16 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
         stage = "exec"
         return _first_executable(
             spec,
-            lambda path: os.posix_spawn(
-                path,
-                spec.argv,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_RESETTABLE,
+            lambda path: with_limit_of_children(
+                lambda: os.posix_spawn(
+                    path,
+                    spec.argv,
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_RESETTABLE,
+                )
             ),
         )
     except OSError as error:

@@ -7,6 +7,7 @@ import signal
 import time
 
 from netdaemon.keeper.client import Command
+from netdaemon.keeper.launch import with_limit_of_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +84,16 @@ class Restarts:
                 os.chdir(command.cwd)
             except OSError as error:
                 say(f"{os.fsdecode(command.cwd)}: {error.strerror}; starting the daemon in / instead")
-            self.pid = os.posix_spawnp(
-                command.path,
-                command.argv,
-                env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_RESET,
+            self.pid = with_limit_of_children(
+                lambda: os.posix_spawnp(
+                    command.path,
+                    command.argv,
+                    env,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_RESET,
+                )
             )
         except OSError as error:
             self.later(f"{os.fsdecode(command.path)}: {error.strerror}")

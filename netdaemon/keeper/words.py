@@ -9,6 +9,7 @@ import signal
 
 from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Daemon
+from netdaemon.keeper.launch import limit_wanted, with_limit_of_children
 from netdaemon.keeper.messages import Torn, close_all
 from netdaemon.keeper.state import FORM, State
 
@@ -156,7 +157,8 @@ def upgrade(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int
             raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
         file = state.write()
         state.inherit(True)
-        os.execve(python, [python, "-I", "-S", script, "--resume", str(file)], os.environ)
+        argv = [python, "-I", "-S", script, "--resume", str(file), str(limit_wanted())]
+        with_limit_of_children(lambda: os.execve(python, argv, os.environ))
     except OSError as error:
         state.inherit(False)
         if file >= 0:

@@ -21,6 +21,7 @@ from netdaemon.errors import NetdaemonError
 from netdaemon.keeper import __main__ as program
 from netdaemon.keeper.child import has_exited
 from netdaemon.keeper.client import Command
+from netdaemon.keeper.launch import with_limit_of_children
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
 from netdaemon.keeper.messages import AGAIN, Channel, Torn, close_all
@@ -54,11 +55,12 @@ class KeeperLink:
     :param path: where it listens.
     :param restart: whether it is to start this program again if that is killed.
     :param instance: which daemon's processes these are, if the keeper has had none before.
+    :param descriptors: how many a keeper that is started here is to have at least, if it may.
     :ivar stop_asked: whether it has said, while something else was waited for, that everything is to end.
     :ivar restarts: how many times in a row it has started a daemon.
     """
 
-    def __init__(self, path: str, instance: str, *, restart: bool) -> None:
+    def __init__(self, path: str, instance: str, *, restart: bool, descriptors: int = 0) -> None:
         self.path = path
         self.instance = instance
         self.pid = 0
@@ -68,6 +70,7 @@ class KeeperLink:
         self.stop_asked = False
         self.channel: Channel
         self._restart = restart
+        self._descriptors = descriptors
         environment = [name + b"=" + value for name, value in os.environb.items()]
         argv = [os.fsencode(one) for one in sys.orig_argv]
         self._command = Command(os.fsencode(sys.executable), argv, environment, os.fsencode(os.getcwd()))
@@ -109,16 +112,18 @@ class KeeperLink:
     def _start(self, deadline: float) -> socket.socket:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         log = 2 if _keeps(2) else nothing
-        argv = [sys.executable, "-I", "-S", SCRIPT, "--socket", self.path]
+        argv = [sys.executable, "-I", "-S", SCRIPT, "--descriptors", str(self._descriptors), "--socket", self.path]
         try:
-            pid = os.posix_spawn(
-                sys.executable,
-                argv,
-                {},
-                file_actions=[(os.POSIX_SPAWN_DUP2, one, target) for one, target in ((nothing, 0), (log, 1), (log, 2))],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            pid = with_limit_of_children(
+                lambda: os.posix_spawn(
+                    sys.executable,
+                    argv,
+                    {},
+                    file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in ((nothing, 0), (log, 1), (log, 2))],
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+                )
             )
         except OSError as error:
             raise KeeperUnusable(f"{sys.executable}: {error.strerror}; no keeper was started") from error

@@ -150,3 +150,48 @@ def test_packets_come_out_as_they_came_in() -> None:
     assert not reader.unfinished
     assert read(reader) == sent
     assert reader.waiting == 0
+
+
+@settings(deadline=None)
+@given(
+    sent=st.lists(
+        st.binary(min_size=MESSAGE_HEAD, max_size=80)
+        | st.integers(1000, 40000).map(lambda size: bytes([size % 251]) * size),
+        max_size=8,
+    ),
+    places=st.lists(st.integers(0, 60000), max_size=20),
+    data=st.data(),
+)
+def test_what_is_lent_may_be_overwritten(sent: list[bytes], places: list[int], data: st.DataObject) -> None:
+    """Once all of it has been asked for, or it was kept; and at any time something may be received that is not lent."""
+    reader = FrameReader(MAX_MESSAGE)
+    got: list[bytes] = []
+    for part in cut(b"".join(map(frame, sent)), places):
+        lent = data.draw(st.booleans())
+        memory = bytearray(part)
+        before = reader.waiting
+        reader.receive(memoryview(memory), lent=lent)
+        assert reader.waiting == before + len(part)
+        for _ in range(data.draw(st.integers(0, 3))):
+            message = reader.next()
+            if message is None:
+                break
+            got.append(bytes(message))
+        else:
+            reader.keep()
+        memory[:] = bytes(len(part))
+    got += [bytes(message) for message in iter(reader.next, None)]
+    assert got == sent
+    assert not reader.unfinished
+    assert reader.waiting == 0
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("octets", [b"\0\0\0\5", b"\0\x10\0\1"])
+def test_a_length_that_is_not_allowed_is_seen_in_what_is_lent(octets: bytes, place: int) -> None:
+    reader = FrameReader(MAX_MESSAGE)
+    reader.receive(memoryview(octets[:place]), lent=True)
+    assert reader.next() is None
+    reader.receive(memoryview(octets[place:]), lent=True)
+    with pytest.raises(RemoteProtocolError):
+        reader.next()

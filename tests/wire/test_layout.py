@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import layout
+from netdaemon.wire.box import decode_box, encode_box
 from netdaemon.wire.fields import INTEGER, PAYLOAD, TEXT, array
+from netdaemon.wire.records import PROCESS, ProcessRecord, State
+from tests.wire import strategies
 from tests.wire.support import box, integer
 
 
@@ -181,3 +186,31 @@ def test_a_payload_is_no_key() -> None:
 def test_what_is_no_box() -> None:
     with pytest.raises(RemoteProtocolError):
         layout.decode(Example, b"\0\1", strict=True)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("declaration", [*strategies.REQUESTS, *strategies.REPLIES, *strategies.EVENTS])
+def test_what_is_generated_does_as_the_general_code(declaration: type[Any], data: st.DataObject) -> None:
+    """The same box; and the same message from it, and from one whose keys stand in another order."""
+    message = data.draw(strategies.messages_of(declaration))
+    plan = layout.layout(declaration)
+    box = layout.encode(message)
+    assert box == layout._encode_any(message, plan)
+    payload = b"" if plan.payload is None else bytes(getattr(message, plan.payload))
+    octets = b"head" + box + payload
+    assert plan.decode(octets, 4, memoryview(octets)) == message
+    values, end = layout._decode_any(declaration, plan, octets, 4, strict=True)
+    assert end == 4 + len(box)
+    assert declaration(**values, **({} if plan.payload is None else {plan.payload: payload})) == message
+    pairs = list(decode_box(box)[0].items())
+    turned = encode_box(data.draw(st.permutations(pairs)))
+    assert layout.decode(declaration, turned + payload, strict=True) == message
+
+
+def test_a_remembered_box_is_made_once() -> None:
+    process = ProcessRecord(id="p", state=State.RUNNING, argv=("a",))
+    first = PROCESS.encode(process)
+    assert first == layout.encode(process)
+    assert PROCESS.encode(process) is first
+    assert PROCESS.encode(replace(process, id="q")) == layout.encode(replace(process, id="q"))
