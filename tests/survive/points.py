@@ -51,6 +51,7 @@ POINTS = (
     "after the end of input was saved, not withdrawn",
     "after stdin was withdrawn, its file not",
     "after stdin and its file were withdrawn",
+    "before what can wait is said",
     "after a terminal's input was withdrawn, its relay not",
     "after a terminal's output was withdrawn, its relay not",
 )
@@ -107,23 +108,26 @@ def arm(directory: str) -> None:
         if fields[0] == b"launch":
             die(directory, "after launch was sent")
         if fields[0] == b"withdraw":
+            # What is to be told of the same process: some of it has not been yet.
+            withdrawn = mentioned.get(fields[1].decode(), set())
+            withdrawn.discard(fields[2].decode())
             if fields[2] == b"stdout" and RELAYS[2] in withdrawn:
                 die(directory, "after a terminal's output was withdrawn, its relay not")
             elif fields[2] == b"stdin" and RELAYS[0] in withdrawn:
                 die(directory, "after a terminal's input was withdrawn, its relay not")
             elif fields[2] == b"stdin" and INPUT in withdrawn:
                 die(directory, "after stdin was withdrawn, its file not")
+            elif fields[2] == INPUT.encode():
+                die(directory, "after stdin and its file were withdrawn")
 
-    withdraw, withdrawn = KeptLauncher.withdraw, set[str]()
+    withdraw, mentioned = KeptLauncher.withdraw, dict[str, set[str]]()
 
     def withdrawing(self: KeptLauncher, launched: Launched, *roles: str, at_once: bool = False) -> None:
-        withdrawn.update({*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else ())
+        withdrawn = {*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else set()
+        mentioned.setdefault(launched.id, set()).update(withdrawn)
         if INPUT in withdrawn:
             die(directory, "after the end of input was saved, not withdrawn")
         withdraw(self, launched, *roles, at_once=at_once)
-        if INPUT in withdrawn:
-            die(directory, "after stdin and its file were withdrawn")
-        withdrawn.clear()
 
     exiting = False
 
@@ -157,6 +161,14 @@ def arm(directory: str) -> None:
         fed = True
         return accept(self, data, at)
 
+    say = KeptLauncher._say
+
+    def saying(self: KeptLauncher) -> None:
+        if self._unsaid:
+            die(directory, "before what can wait is said")
+        say(self)
+
+    KeptLauncher._say = saying  # type: ignore[method-assign]
     KeptLauncher._post = sent  # type: ignore[method-assign]
     KeptLauncher.withdraw = withdrawing  # type: ignore[method-assign]
     Process.save = saved  # type: ignore[method-assign]
