@@ -1,6 +1,7 @@
 """`twistd netdaemon`, as an operator types it: what it refuses, with one line, and how it ends."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from netdaemon import blocking
-from tests.support import end_daemon, keeper_pid, wait_for_hello
+from netdaemon.wire.records import Pty
+from tests.support import end_daemon, keeper_pid, running_daemon, wait_for_hello
 
 TWISTD = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile="]
 PATIENCE = 20
@@ -36,6 +38,7 @@ def refusal(*arguments: str, cwd: Path) -> str:
         ("--mode=0777", "within 0666"),
         ("--mode=rw", "octal"),
         ("--grace=-1", "seconds"),
+        ("--descriptors=5", "below 128"),
         ("surplus", "surplus"),
         ("--socket=/dev/null/s", "/dev/null"),
         ("--state=/dev/null/state", "/dev/null"),
@@ -181,3 +184,29 @@ def test_taking_over(tmp_path: Path) -> None:
         alone.terminate()
         alone.wait()
     assert "cannot be left any processes" in refusal(f"--socket={path}", "--takeover", "--ephemeral", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("options", [(), ("--ephemeral",)], ids=["kept", "ephemeral"])
+@pytest.mark.parametrize(
+    ("asked", "limit", "words"),
+    [
+        ((), (900, 900), "(900 descriptors)"),
+        (("--descriptors=300",), (300, 900), "(300 descriptors)"),
+        (("--descriptors=99999999",), (900, 900), "--descriptors is 99999999, and the hard limit"),
+    ],
+)
+def test_its_limit_of_descriptors(
+    options: tuple[str, ...], asked: tuple[str, ...], limit: tuple[int, int], words: str, tmp_path: Path
+) -> None:
+    """As many as it may have or as was asked for; processes, with a terminal or not, have what it was given."""
+    tmp_path.chmod(0o700)
+    with running_daemon(tmp_path, *options, *asked, inside=("prlimit", "--nofile=200:900")) as daemon:
+        assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == limit
+        assert words in daemon.log.read_text()
+        with blocking.connect(daemon.path) as client:
+            for terminal in (None, Pty()):
+                with client.start(["/bin/sh", "-c", "ulimit -Sn; ulimit -Hn"], pty=terminal) as process:
+                    assert process.read()[0].split() == [b"200", b"900"]
+            keeper = client.info().keeper_pid
+            if keeper is not None:
+                assert resource.prlimit(keeper, resource.RLIMIT_NOFILE) == limit

@@ -14,6 +14,10 @@ Item = Segment | Gap | Output | Status
 RENEWED_AFTER = 1 << 20
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 class Cursor:
     """Reads a process at its own pace, from ``offset`` on.
 
@@ -39,7 +43,7 @@ class Cursor:
         self.offset = offset
         self.floor = offset
         self.lapsed = False
-        self.on_lapse: Callable[[], None] = lambda: None
+        self.on_lapse: Callable[[], None] = _nothing
         self.allowance = hold
         self._hold = hold
         self._renewed = renewed
@@ -112,6 +116,8 @@ class Cursor:
 
     def close(self) -> None:
         """Read no more, hold no more."""
+        # Whoever is told has this cursor: let go, the two are freed at once.
+        self.on_lapse = _nothing
         if self._may_hold:
             self.process.spool.release(self)
             self.process.holding.moved()

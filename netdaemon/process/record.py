@@ -323,16 +323,8 @@ class Process:
     def record(self) -> ProcessRecord:
         """The process as it is now; the same object for as long as nothing of it has changed."""
         spool = self.spool
-        told = (
-            self.state,
-            self._pid,
-            self._closed,
-            self._observers,
-            spool.begin,
-            spool.end,
-            spool.size,
-            self.stdin.end,
-        )
+        sizes = (spool.begin, spool.end, spool.size, self.stdin.end)
+        told = (self.state, self._pid, self._closed, len(self._observers), *sizes)
         if told != self._told or self._record is None:
             self._told, self._record = told, self._make_record()
         return self._record

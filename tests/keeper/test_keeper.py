@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,12 +33,12 @@ RESTARTED = Command(b"/bin/sh", [b"sh", b"-c", b'echo "$NETDAEMON_KEEPER" >> "$P
 class Keeper:
     """A keeper in a process of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str, inside: Sequence[str] = ()) -> None:
         self.path = str(directory / "s.keeper")
         self.log = directory / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*PYTHON, str(SCRIPT), "--socket", self.path], stdin=subprocess.DEVNULL, stderr=log
+                [*inside, *PYTHON, str(SCRIPT), *options, "--socket", self.path], stdin=subprocess.DEVNULL, stderr=log
             )
         eventually(lambda: keeper_pid(str(directory / "s")) is not None)
 
@@ -467,15 +467,24 @@ def test_it_is_told_to_end_and_to_upgrade(keeper: Keeper) -> None:
     assert {daemon.hear()[0][0], daemon.hear()[0][0]} == {b"stop", b"not-upgraded"}
 
 
-def test_children_have_the_limit_that_it_was_started_with(keeper: Keeper) -> None:
-    """It raises its own for itself."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
-    daemon = Daemon(keeper)
-    daemon.take_over()
-    child = daemon.launch("p1", "sh", "-c", "ulimit -Sn; ulimit -Hn")
-    assert read_all(child.stdout).split() == [str(soft).encode(), str(hard).encode()]
-    child.close()
+@pytest.mark.parametrize(("wanted", "limit"), [(0, (900, 900)), (500, (500, 900)), (800, (800, 900))])
+def test_children_have_the_limit_that_it_was_started_with(wanted: int, limit: tuple[int, int], tmp_path: Path) -> None:
+    """It raises its own for itself, after an upgrade again, and after one that comes to nothing."""
+    tmp_path.chmod(0o700)
+    keeper = Keeper(tmp_path, "--descriptors", str(wanted), inside=("prlimit", "--nofile=200:900"))
+    try:
+        daemon = Daemon(keeper)
+        daemon.take_over()
+        for number, script in enumerate(("", str(SCRIPT), "/nowhere/script")):
+            if script:
+                daemon.channel.send(b"upgrade", sys.executable.encode(), script.encode())
+                assert daemon.hear()[0][0] == (b"upgraded" if script == str(SCRIPT) else b"not-upgraded")
+            assert resource.prlimit(keeper.process.pid, resource.RLIMIT_NOFILE) == limit
+            child = daemon.launch(f"p{number}", "sh", "-c", "ulimit -Sn; ulimit -Hn")
+            assert read_all(child.stdout).split() == [b"200", b"900"]
+            child.close()
+    finally:
+        keeper.end()
 
 
 def test_it_has_no_descriptor_left(keeper: Keeper) -> None:

@@ -15,7 +15,7 @@ from netdaemon.process.stdin import Stdin
 from netdaemon.testing import MemoryReactor
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import KEEP
-from netdaemon.wire.records import Pty, Scope, State, Until
+from netdaemon.wire.records import ProcessRecord, Pty, Scope, State, Until
 
 PATIENCE = 20.0
 
@@ -241,3 +241,43 @@ def test_when_answers_at_once_or_later() -> None:
     running.process.write(b"", None)
     running.until(lambda: seen)
     assert running.finish() == ExitStatus(code=0)
+
+
+def test_a_record_is_made_anew_when_anything_of_it_has_changed() -> None:
+    """And is the same object for as long as nothing has; at any time it is what a new one would be."""
+    running = Running("sh", "-c", "read x; echo $x; exec >&-; read y; exit 4", keep=4096)
+    process = running.process
+    seen: list[ProcessRecord] = []
+
+    def look() -> None:
+        assert process.record() == process._make_record()
+        assert process.record() is process.record()
+        if process.record() not in seen:
+            seen.append(process.record())
+
+    class Looker:
+        behind = False
+
+        def wake(self) -> None:
+            look()
+
+    looker = Looker()
+    look()
+    process.observe(looker)
+    look()
+    process.write(b"hello\n", 0)
+    look()
+    running.until(lambda: process.spool.end and 1 in process.record().eof)
+    look()
+    process.write(b"\n", None)
+    running.until(lambda: process.ended)
+    look()
+    process.ignore(looker)
+    look()
+    assert (seen[0].attached, seen[1].attached, seen[-1].attached) == (0, 1, 0)
+    assert {one.state for one in seen} == {State.RUNNING, State.EXITED}
+    assert sorted({one.end for one in seen}) == [0, 6]
+    assert seen[-1].eof == (0, 1, 2)
+    assert (seen[-1].code, seen[-1].pid, seen[-1].stdin_end) == (4, None, 7)
+    assert len(seen) >= 7
+    running.finish()
