@@ -167,11 +167,11 @@ class KeptLauncher(Signals, Watched):
         return done
 
     def share(self, id: str, role: str, descriptor: int) -> None:
+        self._say()
         if self.kept and (self._link.channel.waits or self._link.channel.stalled):
             # It would not be the kernel's at once, and what is written to it would not be safe.
             number = self._link.channel.short or errno.EAGAIN
             raise OSError(number, os.strerror(number))
-        self._say()
         self._post(b"share", id.encode(), role.encode(), descriptors=(descriptor,))
         self._keep(id, self._roles[id][0], {role: descriptor})
 
