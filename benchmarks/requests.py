@@ -54,7 +54,7 @@ def requests(place: Place, scale: Scale) -> list[Table]:
         ],
         references=("AMP, like KILL", "supervisor getProcessInfo"),
         targets=(
-            Target("KILL, times AMP", "KILL 0", "AMP, like KILL"),
+            Target("KILL, times AMP", "KILL 0", "AMP, like KILL", least=4),
             Target("INSPECT, times AMP", "INSPECT", "AMP, like INSPECT"),
             Target("INSPECT, times supervisor", "INSPECT", "supervisor getProcessInfo"),
         ),
@@ -72,7 +72,7 @@ def requests(place: Place, scale: Scale) -> list[Table]:
         ],
         references=("AMP, like KILL",),
         targets=(
-            Target("KILL, times AMP", "KILL 0", "AMP, like KILL", least=5),
+            Target("KILL, times AMP", "KILL 0", "AMP, like KILL", least=10),
             Target("INSPECT, times AMP", "INSPECT", "AMP, like INSPECT"),
         ),
     )

@@ -47,16 +47,18 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             Case("one client (blocking)", lambda: follow("follow_blocking")),
             Case("one sink", lambda: follow("drain")),
             Case("10 sinks, in total", lambda: follow("drain", clients=10)),
+            Case("100 sinks, in total", lambda: follow("drain", clients=100)),
             Case("to stdin (Deferred)", lambda: feed("feed")),
             Case("to stdin (blocking)", lambda: feed("feed_blocking")),
         ],
         references=(LIMIT, STOCK),
         targets=(
-            Target("one client, of the pipe's limit", ONE, LIMIT, least=0.3),
+            Target("one client, of the pipe's limit", ONE, LIMIT, least=0.45),
             Target("one client, times stock", ONE, STOCK, least=3),
-            Target("a sink, of the pipe's limit", "one sink", LIMIT),
-            Target("10 sinks, times one", "10 sinks, in total", "one sink"),
-            Target("to stdin, of the pipe's limit", "to stdin (Deferred)", LIMIT),
+            Target("a sink, of the pipe's limit", "one sink", LIMIT, least=0.6),
+            Target("10 sinks, times one", "10 sinks, in total", "one sink", least=1.3),
+            Target("100 sinks, times one", "100 sinks, in total", "one sink", least=1.3),
+            Target("to stdin, of the pipe's limit", "to stdin (Deferred)", LIMIT, least=0.35),
         ),
     )
     flow.measure(scale)
@@ -75,7 +77,7 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             ),
         ],
         references=(cat,),
-        targets=(Target("lines, of child | cat", ONE, cat),),
+        targets=(Target("lines, of child | cat", ONE, cat, least=0.5),),
     )
     console.measure(scale)
 
@@ -97,7 +99,7 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
         ],
         references=(direct, OWN, STOCK),
         targets=(
-            Target("round trip, times a pair of pipes", ONE, direct),
+            Target("round trip, times a pair of pipes", ONE, direct, most=3),
             Target("round trip, times a child of one's own", ONE, OWN),
         ),
     )

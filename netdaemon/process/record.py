@@ -194,6 +194,8 @@ class Process:
             self.spool.saved.write(REMOVED)
         except OSError as error:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
+            return
+        self.spool.empty()
 
     def output_arrived(self) -> None:
         """There is more in the spool."""

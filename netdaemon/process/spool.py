@@ -410,6 +410,15 @@ class Spool:
         """Nobody reads for the time being: give back what only reading needs."""
         self._view = None
 
+    def empty(self) -> None:
+        """Give back the room of all that is kept, whoever else still has the file; what goes with it stays."""
+        self._view = None
+        try:
+            punch(self._descriptor, PAGE, self._start + self.size)
+        except OSError:
+            # A file system that cannot: there is room when everybody has closed it.
+            pass
+
     def close(self) -> None:
         """Free the file's descriptor, and its memory as soon as nobody has a segment of it any more."""
         self._view = None

@@ -173,7 +173,11 @@ def children(pid: int) -> int:
     count = 0
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         for child in file.read().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+            except FileNotFoundError:
+                # Released meanwhile.
+                continue
             count += children(int(child)) if b"keeper/__main__" in command else 1
     return count
 

@@ -305,3 +305,18 @@ def test_what_cannot_be_kept_at_all_is_counted() -> None:
         assert base + os.lseek(fed.file, 0, os.SEEK_CUR) - fed.spool._start == fed.spool.end
     finally:
         fed.close()
+
+
+def test_what_is_emptied_gives_its_room_back_at_once() -> None:
+    """Though another has the file open, too; what goes with it stays."""
+    fed = Fed(keep=16 * PAGE)
+    fed.append(b"x" * 10 * PAGE)
+    assert fed.read(0) == fed.model
+    fed.spool.saved.write(b"removed")
+    other = os.dup(fed.file)
+    fed.spool.empty()
+    fed.close()
+    assert os.fstat(other).st_blocks * 512 <= PAGE
+    adopted = Spool.adopt(other)
+    assert adopted.saved.read() == b"removed"
+    adopted.close()
