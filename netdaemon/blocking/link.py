@@ -27,7 +27,7 @@ from netdaemon.errors import (
     TimedOut,
 )
 from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Welcome
-from netdaemon.wire.client import ClientConnection
+from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request, Shutdown
 from netdaemon.wire.records import Reason
 
@@ -241,7 +241,7 @@ class Link:
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
-    def _encode(self, pending: Pending) -> tuple[bytes | memoryview, ...]:
+    def _encode(self, pending: Pending) -> Parts:
         """Give *pending* its id on this connection; what to send, in its parts."""
         request: Any = pending.request
         if pending.target is not None and request.to != pending.target.attachment:

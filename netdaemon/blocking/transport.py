@@ -6,11 +6,11 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from netdaemon.errors import ConnectionClosed, NetdaemonError, ProtocolError, Refusal
 from netdaemon.wire.answers import Message
-from netdaemon.wire.client import ClientConnection
+from netdaemon.wire.client import ClientConnection, Parts
 
 # One read of the socket takes about what the kernel keeps for it; the buffer stays, for a fresh one costs page faults.
 RECEIVE = 256 * 1024
@@ -51,7 +51,7 @@ class Transport:
         """What to poll it for."""
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
-    def send(self, *messages: Sequence[bytes | memoryview]) -> None:
+    def send(self, *messages: Parts) -> None:
         """Send *messages*, each in its parts, as soon as the socket takes them."""
         if self._broken:
             return

@@ -26,7 +26,7 @@ from netdaemon.errors import (
 )
 from netdaemon.interfaces import IDirectTransport
 from netdaemon.wire.answers import Attached, End, Event, Welcome
-from netdaemon.wire.client import ClientConnection
+from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request
 from netdaemon.wire.connection import VERSION
 from netdaemon.wire.frame import Buffer
@@ -38,9 +38,6 @@ FAREWELL = 5.0
 AT_THE_DOOR = (Denied, LimitReached)
 
 _log = Logger()
-
-# One message: what stands before its payload, and that if it is large.
-Parts = tuple[bytes | memoryview, ...]
 
 
 class Sink(Protocol):

@@ -19,7 +19,7 @@ DESCRIPTORS_OF_OURS = 40
 # Finished processes that stay listed with their output: a small site's crashes of a day, 100 MiB at most by default.
 EXITED = 100
 
-# What can be asked for as the descriptor limit: below it there is room for nobody.
+# What can be asked for as the descriptor limit at least: with it there is room for three processes.
 LEAST_DESCRIPTORS = 128
 
 # Seconds between SIGTERM and SIGKILL when the daemon stops: shorter than a service manager's own patience.

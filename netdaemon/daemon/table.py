@@ -280,7 +280,7 @@ class ProcessTable:
         processes = list(self._processes.values())
         if id in self._processes:
             # They stand in the order in which they were created.
-            place = list(self._processes).index(id) + 1
+            place = processes.index(self._processes[id]) + 1
         else:
             after_this = (int(created), id)
             place = bisect_right(processes, after_this, key=lambda one: (one.identity.created, one.id))

@@ -23,6 +23,9 @@ from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD, SMALL
 
 T = TypeVar("T")
 
+# One message: what stands before its payload, and that, if it is large, by itself.
+Parts = tuple[bytes | memoryview, ...]
+
 # The largest id; they are unsigned 32 bits.
 ID_MAX = 0xFFFFFFFF
 
@@ -83,7 +86,7 @@ class ClientConnection(Conversation):
         id, parts = self.request_parts(message)
         return id, b"".join(parts)
 
-    def request_parts(self, message: Request) -> tuple[int, tuple[bytes | memoryview, ...]]:
+    def request_parts(self, message: Request) -> tuple[int, Parts]:
         """The same, a large payload not copied but by itself at the end.
 
         :raises LocalProtocolError: HELLO has not been answered, or the agreed version cannot say this.

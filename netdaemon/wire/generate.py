@@ -15,8 +15,8 @@ from netdaemon.wire import fields
 from netdaemon.wire.box import END, key_head, read_value_length, value_length
 
 
-class Part(NamedTuple):
-    """One field of a declaration, as its code needs it.
+class Slot(NamedTuple):
+    """One declared field: its name in Python, its key on the wire, its type, and whether it may be left out.
 
     :ivar default: the value where there is none in the box.
     :ivar factory: makes that; None: *default* is it.
@@ -45,28 +45,28 @@ _ALL = {
 }
 
 
-def encoder(parts: Sequence[Part]) -> Callable[[Any], bytes]:
+def encoder(slots: Sequence[Slot]) -> Callable[[Any], bytes]:
     """A function from a message to its box; it raises anything at all where a value is not of its field's type."""
     names: dict[str, Any] = dict(_ALL)
     lines = ["def encode(message):", "    parts = []"]
-    for number, part in enumerate(parts):
-        names[f"head{number}"] = key_head(part.key)
-        names[f"encode{number}"] = part.field.encode
-        lines += [f"    value = message.{part.name}", "    if value is not None:"]
-        if part.field in _SIZES:
-            names[f"head{number}"] += value_length(_SIZES[part.field])
-        if part.field is fields.INTEGER:
+    for number, slot in enumerate(slots):
+        names[f"head{number}"] = key_head(slot.key)
+        names[f"encode{number}"] = slot.field.encode
+        lines += [f"    value = message.{slot.name}", "    if value is not None:"]
+        if slot.field in _SIZES:
+            names[f"head{number}"] += value_length(_SIZES[slot.field])
+        if slot.field is fields.INTEGER:
             lines += [
                 f"        octets = pack_wide(value) if value.__class__ is int else encode{number}(value)",
                 f"        parts += head{number}, octets",
             ]
-        elif part.field is fields.BOOLEAN:
+        elif slot.field is fields.BOOLEAN:
             lines += [
                 "        if value.__class__ is not bool:",
                 "            raise TypeError",
                 f"        parts += head{number}, b'\\1' if value else b'\\0'",
             ]
-        elif part.field is fields.TEXT:
+        elif slot.field is fields.TEXT:
             lines += [
                 "        octets = value.encode()",
                 f"        parts += head{number}, length(len(octets)), octets",
@@ -81,7 +81,7 @@ def encoder(parts: Sequence[Part]) -> Callable[[Any], bytes]:
     return encode
 
 
-def decoder(declaration: type[Any], parts: Sequence[Part], payload: str | None) -> Callable[[bytes, int, Any], Any]:
+def decoder(declaration: type[Any], slots: Sequence[Slot], payload: str | None) -> Callable[[bytes, int, Any], Any]:
     """A function from octets, and where a box begins in them, to the message, or None where it is not to be had so.
 
     Its third argument is what the payload is taken from at the same place: the octets themselves, or a view of them
@@ -89,9 +89,9 @@ def decoder(declaration: type[Any], parts: Sequence[Part], payload: str | None) 
     """
     names: dict[str, Any] = {**_ALL, "make": declaration}
     lines = ["def decode(octets, position, whole):"]
-    for number, part in enumerate(parts):
-        head = key_head(part.key)
-        size = _SIZES.get(part.field)
+    for number, slot in enumerate(slots):
+        head = key_head(slot.key)
+        size = _SIZES.get(slot.field)
         lines.append(f"    if octets.startswith(head{number}, position):")
         if size is None:
             lines.append(f"        begin = position + {len(head) + 4}")
@@ -101,22 +101,22 @@ def decoder(declaration: type[Any], parts: Sequence[Part], payload: str | None) 
             lines.append(f"        begin = position + {len(head)}")
             lines.append(f"        position = begin + {size}")
         names[f"head{number}"] = head
-        if part.field is fields.INTEGER:
+        if slot.field is fields.INTEGER:
             lines.append(f"        value{number} = read_wide(octets, begin)[0]")
-        elif part.field is fields.TEXT:
+        elif slot.field is fields.TEXT:
             lines.append(f"        value{number} = octets[begin:position].decode()")
         else:
-            names[f"decode{number}"] = part.field.decode
+            names[f"decode{number}"] = slot.field.decode
             lines.append(f"        value{number} = decode{number}(octets[begin:position])")
         lines.append("    else:")
-        names[f"default{number}"] = part.factory or part.default
-        if part.required:
+        names[f"default{number}"] = slot.factory or slot.default
+        if slot.required:
             lines.append("        return None")
         else:
-            lines.append(f"        value{number} = default{number}{'()' if part.factory else ''}")
+            lines.append(f"        value{number} = default{number}{'()' if slot.factory else ''}")
     # Where a length leads beyond what is there, no end stands there either.
     lines += ["    if not octets.startswith(END, position):", "        return None"]
-    arguments = [f"{part.name}=value{number}" for number, part in enumerate(parts)]
+    arguments = [f"{slot.name}=value{number}" for number, slot in enumerate(slots)]
     if payload is not None:
         arguments.append(f"{payload}=bytes(whole[position + {len(END)}:])")
     else:

@@ -13,22 +13,12 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
 from netdaemon.wire.box import decode_box, encode_box
-from netdaemon.wire.generate import Part, decoder, encoder
+from netdaemon.wire.generate import Slot, decoder, encoder
 
 T = TypeVar("T")
 
 # The box of any message with a payload ends within this; where it does not, the message is read in another way.
 BOX_BEFORE_PAYLOAD = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """One declared field: its name in Python, its key on the wire, its type, and whether it may be left out."""
-
-    name: str
-    key: bytes
-    field: fields.Field[Any]
-    required: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +61,6 @@ def layout(declaration: type[Any]) -> Layout:
     """
     hints = get_type_hints(declaration, include_extras=True)
     slots: list[Slot] = []
-    parts: list[Part] = []
     payload: str | None = None
     for declared in dataclasses.fields(declaration):
         field = _field_of(hints[declared.name])
@@ -82,13 +71,12 @@ def layout(declaration: type[Any]) -> Layout:
             continue
         required = declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
         key = declared.name.rstrip("_").encode("ascii")
-        slots.append(Slot(declared.name, key, field, required))
         factory = None if declared.default_factory is dataclasses.MISSING else declared.default_factory
-        parts.append(Part(declared.name, key, field, required, declared.default, factory))
+        slots.append(Slot(declared.name, key, field, required, declared.default, factory))
     return Layout(
         tuple(slots),
-        encoder(parts),
-        decoder(declaration, parts, payload),
+        encoder(slots),
+        decoder(declaration, slots, payload),
         {slot.key: (slot.name, slot.field.decode) for slot in slots},
         frozenset(slot.key for slot in slots if slot.required),
         payload,

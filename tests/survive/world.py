@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from netdaemon.errors import ConversationAborted
 from netdaemon.wire.answers import DaemonInfo
@@ -372,18 +372,27 @@ class World:
             assert "Unhandled" not in told, told
 
 
+AnyWorld = TypeVar("AnyWorld", bound=World)
+
+
 @contextlib.contextmanager
-def world(*options: str, **more: Any) -> Iterator[World]:
-    """A world whose daemon has been started and answers."""
-    made = World(*options, **more)
+def within(made: AnyWorld) -> Iterator[AnyWorld]:
+    """A world that is closed after use, and is sound then unless something has failed before."""
     try:
-        made.start()
-        made.ready()
         yield made
     except BaseException:
         made.close(sound=False)
         raise
     made.close()
+
+
+@contextlib.contextmanager
+def world(*options: str, **more: Any) -> Iterator[World]:
+    """A world whose daemon has been started and answers."""
+    with within(World(*options, **more)) as made:
+        made.start()
+        made.ready()
+        yield made
 
 
 def marked(marker: str) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from netdaemon.wire.commands import List, Shutdown
 from netdaemon.wire.records import Fate
 from tests.faults.wire import Wire, eventually
 from tests.support import LONG, Figure, keeper_pid
-from tests.survive.world import Death, World
+from tests.survive.world import Death, World, within
 from tests.systemd.place import SERVICE, SOCKET, adapted
 
 ROUNDS = 20 if LONG else 3
@@ -97,16 +96,9 @@ class Served(World):
         return self.systemctl("show", SERVICE, f"--property={name}", "--value")
 
 
-@contextlib.contextmanager
-def served(*settings: str, socket: bool = False) -> Iterator[Served]:
+def served(*settings: str, socket: bool = False) -> AbstractContextManager[Served]:
     """Such a world; nothing has been started."""
-    made = Served(*settings, socket=socket)
-    try:
-        yield made
-    except BaseException:
-        made.close(sound=False)
-        raise
-    made.close()
+    return within(Served(*settings, socket=socket))
 
 
 def populate(daemon: Served) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import platform
@@ -11,14 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from netdaemon.systemd import ROOM
 from tests.faults.wire import eventually
 from tests.support import keeper_pid
-from tests.survive.world import TWISTD, Death, World
+from tests.survive.world import TWISTD, Death, World, within
 
 PASSING = str(Path(__file__).with_name("passing.py"))
 
@@ -165,13 +165,6 @@ class Managed(World):
                 sock.close()
 
 
-@contextlib.contextmanager
-def managed(*options: str, **more: Any) -> Iterator[Managed]:
+def managed(*options: str, **more: Any) -> AbstractContextManager[Managed]:
     """Such a world; nothing has been started."""
-    made = Managed(*options, **more)
-    try:
-        yield made
-    except BaseException:
-        made.close(sound=False)
-        raise
-    made.close()
+    return within(Managed(*options, **more))
