@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import select
-import socket
 import statistics
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,20 +11,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from benchmarks.harness import carry_out
+from benchmarks.line import Line
+from benchmarks.place import WARM, carry_out
+from benchmarks.programs import GO
 from netdaemon import Client, RemoteProcess, blocking, connect
 from netdaemon.client.output import Listener
-from netdaemon.errors import Refusal
-from netdaemon.wire.answers import Output, Status
-from netdaemon.wire.client import ClientConnection
-from netdaemon.wire.commands import Attach, Hello, Kill, List, Request, Start
+from netdaemon.wire.answers import Output, Welcome
+from netdaemon.wire.commands import Attach, Kill, Start
 from netdaemon.wire.records import ProcessRecord, Scope
-
-# What the sink reads at a time; more would not stay in the processor's cache.
-RECEIVE = 256 * 1024
-
-# Seconds of a flow that are not counted: pipes grow and caches fill.
-WARM = 0.25
 
 Work = Callable[[Any, Client], Coroutine[Any, Any, dict[str, float]]]
 
@@ -57,17 +48,42 @@ def later(reactor: Any, seconds: float) -> Deferred[None]:
 
 
 class Counter(Listener):
-    """Counts what comes, and says when as much has come as was waited for, or the process has exited."""
+    """Counts what comes, and says when as much has come as was waited for."""
 
     def __init__(self) -> None:
         self.count = 0
         self.wanted = -1
         self.come: Deferred[None] = Deferred()
 
+    def wait_for(self, more: int) -> Deferred[None]:
+        """Fires when so many bytes more have come."""
+        self.come, self.wanted = Deferred(), self.count + more
+        return self.come
+
     def on_output(self, channel: int, data: bytes, offset: int, time: int) -> None:
         self.count += len(data)
         if self.count == self.wanted:
             self.come.callback(None)
+
+
+class TypedCounter(Counter):
+    """Of a program on a terminal: counts what comes after it has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: Deferred[None] = Deferred()
+        self._before: bytes | None = b""
+
+    def on_output(self, channel: int, data: bytes, offset: int, time: int) -> None:
+        if self._before is not None:
+            before, go, data = (self._before + data).partition(GO)
+            if not go:
+                self._before = before
+                return
+            self._before = None
+            self.begun.callback(None)
+        if data:
+            super().on_output(channel, data, offset, time)
 
 
 def follow(path: str, argv: list[str], seconds: float) -> dict[str, float]:
@@ -102,40 +118,6 @@ def follow_blocking(path: str, argv: list[str], seconds: float) -> dict[str, flo
         return {"rate": count / seconds}
 
 
-class Line:
-    """A conversation on a blocking socket, for what is not measured, and for the sink that reads past the wire."""
-
-    def __init__(self, path: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.connection = ClientConnection()
-        self.buffer = memoryview(bytearray(RECEIVE))
-        self.socket.sendall(self.connection.hello(Hello(client="benchmarks")))
-        self.next()
-
-    def next(self) -> tuple[int, Any]:
-        """The next message."""
-        while True:
-            message = self.connection.next_message()
-            if message is not None:
-                return message
-            got = self.socket.recv_into(self.buffer)
-            if not got:
-                raise ConnectionError("the daemon has closed the connection")
-            self.connection.receive(self.buffer[:got])
-
-    def call(self, request: Request) -> Any:
-        """The reply to *request*; events before it are thrown away."""
-        id, octets = self.connection.request(request)
-        self.socket.sendall(octets)
-        while True:
-            answered, message = self.next()
-            if answered == id and not isinstance(message, Output | Status):
-                if isinstance(message, Refusal):
-                    raise message
-                return message
-
-
 def drain(path: str, argv: list[str], seconds: float, clients: int = 1) -> dict[str, float]:
     """Bytes per second of a child that writes for ever, to sinks that do not look at what they receive; in total."""
     control = Line(path)
@@ -143,7 +125,7 @@ def drain(path: str, argv: list[str], seconds: float, clients: int = 1) -> dict[
     lines = [control]
     for _ in range(clients - 1):
         line = Line(path)
-        line.socket.sendall(line.connection.request(Attach(process=process, hold=-1, from_=-1))[1])
+        line.send(Attach(process=process, hold=-1, from_=-1))
         lines.append(line)
     poll = select.epoll()
     sockets = {line.socket.fileno(): line.socket for line in lines}
@@ -234,17 +216,62 @@ def echo(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
         counter = Counter()
         process = await client.start(argv, hold=-1)
         process.listen(counter)
-        times = []
-        payload = b"x" * size
-        for _ in range(count):
-            counter.come, counter.wanted = Deferred(), counter.count + size
-            begun = time.perf_counter()
-            taken = process.write(payload)
-            await counter.come
-            times.append(time.perf_counter() - begun)
-            await taken
+        return await _round_trips(process, counter, count, size)
+
+    return measured(path, work)
+
+
+async def _round_trips(process: RemoteProcess, counter: Counter, count: int, size: int) -> dict[str, float]:
+    times = []
+    payload = b"x" * size
+    for _ in range(count):
+        come = counter.wait_for(size)
+        begun = time.perf_counter()
+        taken = process.write(payload)
+        await come
+        times.append(time.perf_counter() - begun)
+        await taken
+    await process.kill("KILL")
+    return {"microseconds": statistics.median(times) * 1e6}
+
+
+# --- terminals -------------------------------------------------------------------------------------------------------
+
+
+async def _typed(reactor: Any, client: Client, argv: list[str], counter: TypedCounter) -> RemoteProcess:
+    """A program of the kind "typed" on a terminal, which waits for a key."""
+    process = await client.start(argv, hold=-1, pty=True)
+    process.listen(counter)
+    await later(reactor, WARM)
+    return process
+
+
+def terminal_lines(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
+    """Lines per second of a child that writes *count* of them to its terminal, *size* bytes in all."""
+
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        counter = TypedCounter()
+        process = await _typed(reactor, client, argv, counter)
+        come = counter.wait_for(size)
+        begun = time.monotonic()
+        await process.write(b"\n")
+        await come
+        elapsed = time.monotonic() - begun
         await process.kill("KILL")
-        return {"microseconds": statistics.median(times) * 1e6}
+        return {"rate": count / elapsed}
+
+    return measured(path, work)
+
+
+def terminal_echo(path: str, argv: list[str], count: int, size: int) -> dict[str, float]:
+    """Microseconds from a few keys until a child has sent them back to its terminal."""
+
+    async def work(reactor: Any, client: Client) -> dict[str, float]:
+        counter = TypedCounter()
+        process = await _typed(reactor, client, argv, counter)
+        await process.write(b"\n")
+        await counter.begun
+        return await _round_trips(process, counter, count, size)
 
     return measured(path, work)
 
@@ -329,30 +356,40 @@ def _exited(process: RemoteProcess) -> Deferred[ProcessRecord]:
     return process.when_exited()
 
 
-# --- crowds ----------------------------------------------------------------------------------------------------------
+# --- coming back -----------------------------------------------------------------------------------------------------
 
 
-def crowd(path: str, children: list[str], count: int, clients: int) -> dict[str, float]:
-    """*count* children that are attached to by this connection, and *clients* connections more, until stdin ends."""
-    line = Line(path)
-    idle = [Line(path) for _ in range(clients)]
-    for _ in range(count):
-        line.call(Start(argv=tuple(children), attach=True))
-    print(json.dumps({"clients": len(idle)}), flush=True)
-    sys.stdin.read()
-    return {}
+def resume(path: str, processes: list[str]) -> dict[str, float]:
+    """When the last of some clients had come back to its process over another connection, on the monotonic clock.
 
+    Each is attached to one process, which sends back what it gets. It has come back when that has answered it.
+    """
 
-def listing(path: str, count: int) -> dict[str, float]:
-    """Milliseconds of one LIST, until its records are here as bytes and as objects; the median of *count*."""
-    line = Line(path)
-    times = []
-    records = 0
-    for _ in range(count):
-        begun = time.perf_counter()
-        records = len(line.call(List()).processes)
-        times.append(time.perf_counter() - begun)
-    return {"milliseconds": statistics.median(times) * 1e3, "records": records}
+    async def work(reactor: Any, first: Client) -> dict[str, float]:
+        back = [Deferred[float]() for _ in processes]
+
+        class Echoed(Listener):
+            def __init__(self, number: int) -> None:
+                self.number = number
+
+            def on_output(self, channel: int, data: bytes, offset: int, time_: int) -> None:
+                back[self.number].callback(time.monotonic())
+
+        async def follow(number: int, process: str) -> None:
+            def type_into(_: Welcome) -> None:
+                attached.write(b"x").addErrback(lambda failure: back[number].errback(failure))
+
+            client = await connect(reactor, f"unix:{path}", on_reconnected=type_into)
+            attached = await client.attach(process, from_=(await client.inspect(process)).end)
+            attached.listen(Echoed(number))
+
+        for number, process in enumerate(processes):
+            await follow(number, process)
+        await first.disconnect()
+        print("attached", flush=True)
+        return {"at": max([await one for one in back])}
+
+    return measured(path, work)
 
 
 TASKS: dict[str, Callable[..., dict[str, float]]] = {
@@ -363,12 +400,13 @@ TASKS: dict[str, Callable[..., dict[str, float]]] = {
     "feed": feed,
     "feed_blocking": feed_blocking,
     "echo": echo,
+    "terminal_lines": terminal_lines,
+    "terminal_echo": terminal_echo,
     "requests": requests,
     "latency": latency,
     "spawn": spawn,
     "spawn_blocking": spawn_blocking,
-    "crowd": crowd,
-    "listing": listing,
+    "resume": resume,
 }
 
 if __name__ == "__main__":

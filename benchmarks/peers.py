@@ -1,4 +1,4 @@
-"""The same jobs without netdaemon: servers on stock Twisted and AMP, supervisord, and clients of them that measure."""
+"""The same jobs without a daemon that keeps anything: servers on stock Twisted and AMP, their clients, subprocesses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import statistics
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
@@ -23,8 +21,8 @@ from twisted.internet.task import react
 from twisted.protocols import amp
 from zope.interface import implementer
 
-from benchmarks.clients import WARM, keep_in_flight, later
-from benchmarks.harness import Place, carry_out
+from benchmarks.clients import keep_in_flight, later
+from benchmarks.place import WARM, carry_out
 
 reactor: Any = installed
 
@@ -163,28 +161,6 @@ def serve_amp(path: str, program: list[str]) -> None:
 SERVERS: dict[str, Callable[[str, list[str]], None]] = {"stock": serve_stock, "amp": serve_amp}
 
 
-def supervisor(place: Place) -> str:
-    """A supervisord with one idle program; the path of its socket."""
-    path = place.path / "supervisor.sock"
-    configuration = place.path / "supervisor.conf"
-    configuration.write_text(
-        f"""[unix_http_server]
-file={path}
-[supervisord]
-nodaemon=true
-logfile={place.path}/supervisord.log
-pidfile={place.path}/supervisord.pid
-childlogdir={place.path}
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[program:idle]
-command={" ".join([*place.program, "idle"])}
-"""
-    )
-    place.start("supervisor", [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)], path)
-    return str(path)
-
-
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
@@ -225,21 +201,6 @@ def amp_requests(path: str, kind: str, in_flight: int, count: int) -> dict[str, 
 
     _react(main)
     return result
-
-
-def supervisor_requests(path: str, method: str, count: int) -> dict[str, float]:
-    """Requests per second of supervisor's XML-RPC, one after another on one connection."""
-    proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=SupervisorTransport(None, None, f"unix://{path}"))
-    calls: dict[str, Callable[[], object]] = {
-        "getState": lambda: proxy.supervisor.getState(),
-        "getProcessInfo": lambda: proxy.supervisor.getProcessInfo("idle"),
-    }
-    call = calls[method]
-    call()
-    begun = time.perf_counter()
-    for _ in range(count):
-        call()
-    return {"rate": count / (time.perf_counter() - begun)}
 
 
 def run_blocking(argv: list[str], count: int, captured: bool) -> dict[str, float]:
@@ -387,7 +348,6 @@ TASKS: dict[str, Callable[..., dict[str, float]]] = {
     "stock_echo": stock_echo,
     "stock_spawn": stock_spawn,
     "amp_requests": amp_requests,
-    "supervisor_requests": supervisor_requests,
     "run_blocking": run_blocking,
     "popen": popen,
     "pipe_cat": pipe_cat,

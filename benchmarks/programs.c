@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +60,19 @@ static int echo(void)
     return 0;
 }
 
+/* On a terminal: no echo, no lines; begin when something is typed, and say so. */
+static int typed(void)
+{
+    struct termios mode;
+    char key;
+    if (tcgetattr(0, &mode) < 0)
+        return 1;
+    mode.c_lflag &= ~(ECHO | ICANON);
+    if (tcsetattr(0, TCSANOW, &mode) < 0 || read(0, &key, 1) != 1)
+        return 1;
+    return write(1, "go\n", 3) != 3;
+}
+
 /* Bytes per second through a pipe of 1 MiB, from a child that writes blocks to a parent that reads them. */
 static int pipe_limit(size_t size, double seconds)
 {
@@ -93,6 +107,11 @@ static int pipe_limit(size_t size, double seconds)
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
+    if (!strcmp(verb, "typed") && argc > 2) {
+        /* What is on a terminal stays until that is gone: its last words are not to be lost with it. */
+        argv++;
+        return typed() || main(argc - 1, argv) || read_all();
+    }
     if (!strcmp(verb, "write") && argc == 3)
         return write_blocks(1, strtoul(argv[2], NULL, 10));
     if (!strcmp(verb, "lines") && argc == 4)
@@ -105,6 +124,6 @@ int main(int argc, char **argv)
         return pause();
     if (!strcmp(verb, "limit") && argc == 4)
         return pipe_limit(strtoul(argv[2], NULL, 10), atof(argv[3]));
-    fprintf(stderr, "write SIZE | lines SIZE COUNT | read | echo | idle | limit SIZE SECONDS\n");
+    fprintf(stderr, "[typed] write SIZE | lines SIZE COUNT | read | echo | idle | limit SIZE SECONDS\n");
     return 2;
 }

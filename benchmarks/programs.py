@@ -6,10 +6,14 @@ import fcntl
 import os
 import signal
 import sys
+import termios
 import time
 
 BIG = 256 * 1024
 PIPE_SIZE = 1 << 20
+
+# What a program on a terminal says when it begins, as it comes out there.
+GO = b"go\r\n"
 
 
 def write_blocks(descriptor: int, size: int) -> None:
@@ -57,9 +61,22 @@ def pipe_limit(size: int, seconds: float) -> None:
     print(count / seconds)
 
 
-def main() -> None:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    match sys.argv[1:]:
+def typed() -> None:
+    mode = termios.tcgetattr(0)
+    mode[3] &= ~(termios.ECHO | termios.ICANON)
+    termios.tcsetattr(0, termios.TCSANOW, mode)
+    if not os.read(0, 1):
+        sys.exit(1)
+    os.write(1, b"go\n")
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["typed", *rest]:
+            typed()
+            main(rest)
+            # What is on a terminal stays until that is gone: its last words are not to be lost with it.
+            read_all()
         case ["write", size]:
             write_blocks(1, int(size))
         case ["lines", size, count]:
@@ -73,8 +90,9 @@ def main() -> None:
         case ["limit", size, seconds]:
             pipe_limit(int(size), float(seconds))
         case _:
-            sys.exit("write SIZE | lines SIZE COUNT | read | echo | idle | limit SIZE SECONDS")
+            sys.exit("[typed] write SIZE | lines SIZE COUNT | read | echo | idle | limit SIZE SECONDS")
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    main(sys.argv[1:])

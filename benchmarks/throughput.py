@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from functools import partial
 
-from benchmarks.harness import Case, Place, Scale, Table, Target, run
+from benchmarks.harness import run
+from benchmarks.place import Place
+from benchmarks.tables import Case, Plot, Scale, Table, Target
 
 BLOCK = 64 * 1024
 LINE = 100
 PING = 64
+
+# The clients of the curve.
+CLIENTS = (1, 2, 5, 10, 20, 50, 100)
 
 LIMIT = "pipe's limit"
 STOCK = "stock Twisted"
@@ -16,7 +23,7 @@ OWN = "spawnProcess"
 ONE = "one client (Deferred)"
 
 
-def throughput(place: Place, scale: Scale) -> list[Table]:
+def throughput(place: Place, scale: Scale) -> Iterator[Table]:
     """The tables of this file."""
     _, path = place.daemon()
     stock = place.peer("stock")
@@ -37,7 +44,7 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
         reader = [*place.program, "read"]
         return place.work("clients", task, path=path, argv=reader, seconds=seconds)["rate"] / 1e9
 
-    flow = Table(
+    yield Table(
         "one child writing 64 KiB blocks",
         "GB/s",
         [
@@ -46,8 +53,6 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             Case(ONE, lambda: follow("follow")),
             Case("one client (blocking)", lambda: follow("follow_blocking")),
             Case("one sink", lambda: follow("drain")),
-            Case("10 sinks, in total", lambda: follow("drain", clients=10)),
-            Case("100 sinks, in total", lambda: follow("drain", clients=100)),
             Case("to stdin (Deferred)", lambda: feed("feed")),
             Case("to stdin (blocking)", lambda: feed("feed_blocking")),
         ],
@@ -56,17 +61,33 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
             Target("one client, of the pipe's limit", ONE, LIMIT, least=0.45),
             Target("one client, times stock", ONE, STOCK, least=3),
             Target("a sink, of the pipe's limit", "one sink", LIMIT, least=0.6),
-            Target("10 sinks, times one", "10 sinks, in total", "one sink", least=1.3),
-            Target("100 sinks, times one", "100 sinks, in total", "one sink", least=1.3),
             Target("to stdin, of the pipe's limit", "to stdin (Deferred)", LIMIT, least=0.35),
         ),
     )
-    flow.measure(scale)
 
-    count = scale.count(400_000)
+    totals = {clients: f"{clients} sinks, in total" if clients > 1 else "one sink" for clients in scale.points(CLIENTS)}
+    yield Table(
+        "one child writing 64 KiB blocks, by the number of clients",
+        "GB/s",
+        [
+            Case(LIMIT, limit),
+            *(
+                Case(name, partial(follow, "drain", clients=clients), at=clients, series="all clients together")
+                for clients, name in totals.items()
+            ),
+        ],
+        references=(totals[1],),
+        targets=(
+            Target("10 sinks, times one", totals[10], totals[1], least=1.3),
+            Target("100 sinks, times one", totals[100], totals[1], least=1.3),
+        ),
+        plot=Plot("throughput", along="clients", quantity="total throughput"),
+    )
+
+    count = scale.count(300_000)
     lines = [*place.program, "lines", str(LINE), str(count)]
     cat = "child | cat"
-    console = Table(
+    yield Table(
         f"a child writing lines of {LINE} bytes, each by itself",
         "lines/s",
         [
@@ -79,16 +100,15 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
         references=(cat,),
         targets=(Target("lines, of child | cat", ONE, cat, least=0.5),),
     )
-    console.measure(scale)
 
-    trips = scale.count(3000)
+    trips = scale.count(2000)
     echo = [*place.program, "echo"]
     direct = "a pair of pipes"
 
     def trip(module: str, task: str, **where: str) -> float:
         return place.work(module, task, argv=echo, count=trips, size=PING, **where)["microseconds"]
 
-    there_and_back = Table(
+    yield Table(
         f"{PING} bytes to a child and back",
         "us",
         [
@@ -99,12 +119,10 @@ def throughput(place: Place, scale: Scale) -> list[Table]:
         ],
         references=(direct, OWN, STOCK),
         targets=(
-            Target("round trip, times a pair of pipes", ONE, direct, most=3),
+            Target("round trip, times a pair of pipes", ONE, direct, most=3, waiting=True),
             Target("round trip, times a child of one's own", ONE, OWN),
         ),
     )
-    there_and_back.measure(scale)
-    return [flow, console, there_and_back]
 
 
 if __name__ == "__main__":
