@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+FIGURES := build/bench.json
 
-.PHONY: demo test lint types unit faults survive bench clean
+.PHONY: demo test lint types unit faults survive bench bench-smoke clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -13,7 +14,7 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
-test: $(READY) lint types unit
+test: $(READY) lint types unit bench-smoke
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,8 +34,15 @@ faults: $(READY)
 survive: $(READY)
 	NETDAEMON_LONG=1 $(BIN)/python -b -m pytest tests/survive
 
+# The tables here, the figures as JSON there, and what is a curve as pictures in docs/; of what could be measured, too, if
+# something could not.
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --json $(FIGURES); status=$$?; \
+	$(BIN)/python -m benchmarks.plots $(FIGURES) && exit $$status
+
+# A little of everything; fails on nonsense only, as a busy machine is no reason.
+bench-smoke: $(READY)
+	$(BIN)/python -m benchmarks --smoke
 
 clean:
 	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
