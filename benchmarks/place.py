@@ -32,6 +32,9 @@ WARM = 0.25
 # Seconds for what is still there when all that was started has ended: a keeper ends after its daemon.
 LEAVING = 3.0
 
+# How often what is left is killed: it may have been about to start something.
+SWEEPS = 3
+
 NDTOOL = [sys.executable, "-m", "netdaemon.cli"]
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -71,16 +74,14 @@ class Place:
 
     def _sweep(self) -> None:
         """See that nothing is left: what goes by itself soon may, and the rest is killed."""
-        deadline = time.monotonic() + LEAVING
-        while left := running_from(self.path):
-            if time.monotonic() > deadline:
-                print(f"left behind, and killed now: {' | '.join(left.values())}", file=sys.stderr)
-                for pid in left:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                # It may have been about to start something: again, and sooner.
-                deadline = time.monotonic() + LEAVING / 10
-            time.sleep(0.02)
+        for _ in range(SWEEPS):
+            left = _staying(self.path)
+            if not left:
+                break
+            print(f"left behind, and killed now: {' | '.join(left.values())}", file=sys.stderr)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _build(self) -> tuple[str, ...]:
         """Compiled if there is a compiler, in Python otherwise."""
@@ -207,6 +208,14 @@ def running_from(path: Path) -> dict[int, str]:
                 if os.fsencode(path) in arguments:
                     found[int(name)] = arguments.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def _staying(path: Path) -> dict[int, str]:
+    """Wait for what runs from *path* to be gone; what is not."""
+    deadline = time.monotonic() + LEAVING
+    while (left := running_from(path)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def _listening(path: Path) -> bool:

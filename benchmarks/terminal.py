@@ -34,7 +34,7 @@ def terminal(place: Place, scale: Scale) -> Iterator[Table]:
         # On a terminal a line has one more, its carriage return.
         arguments = {"argv": lines, "count": count, "size": count * (LINE + 1)}
         if kind == OURS:
-            return place.work("clients", "terminal_lines", path=path, **arguments)["rate"]
+            return place.work("flows", "terminal_lines", path=path, **arguments)["rate"]
         return place.work("terminals", "lines", kind=kind, place=str(place.path), **arguments)["rate"]
 
     yield Table(
@@ -56,7 +56,7 @@ def terminal(place: Place, scale: Scale) -> Iterator[Table]:
     def trip(kind: str) -> float:
         arguments = {"argv": echo, "count": trips, "size": KEYS}
         if kind == OURS:
-            return place.work("clients", "terminal_echo", path=path, **arguments)["microseconds"]
+            return place.work("flows", "terminal_echo", path=path, **arguments)["microseconds"]
         return place.work("terminals", "echo", kind=kind, place=str(place.path), **arguments)["microseconds"]
 
     yield Table(

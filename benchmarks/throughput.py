@@ -35,14 +35,14 @@ def throughput(place: Place, scale: Scale) -> Iterator[Table]:
         return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) / 1e9
 
     def follow(task: str, **arguments: int) -> float:
-        return place.work("clients", task, path=path, argv=writer, seconds=seconds, **arguments)["rate"] / 1e9
+        return place.work("flows", task, path=path, argv=writer, seconds=seconds, **arguments)["rate"] / 1e9
 
     def follow_stock() -> float:
         return place.work("peers", "stock_follow", path=stock, argv=writer, seconds=seconds)["rate"] / 1e9
 
     def feed(task: str) -> float:
         reader = [*place.program, "read"]
-        return place.work("clients", task, path=path, argv=reader, seconds=seconds)["rate"] / 1e9
+        return place.work("flows", task, path=path, argv=reader, seconds=seconds)["rate"] / 1e9
 
     yield Table(
         "one child writing 64 KiB blocks",
@@ -94,7 +94,7 @@ def throughput(place: Place, scale: Scale) -> Iterator[Table]:
             Case(cat, lambda: place.work("peers", "pipe_cat", argv=lines, count=count)["rate"]),
             Case(
                 ONE,
-                lambda: place.work("clients", "lines", path=path, argv=lines, count=count, size=count * LINE)["rate"],
+                lambda: place.work("flows", "lines", path=path, argv=lines, count=count, size=count * LINE)["rate"],
             ),
         ],
         references=(cat,),
@@ -115,7 +115,7 @@ def throughput(place: Place, scale: Scale) -> Iterator[Table]:
             Case(direct, lambda: trip("peers", "pipe_echo")),
             Case(OWN, lambda: trip("peers", "own_echo")),
             Case(STOCK, lambda: trip("peers", "stock_echo", path=stock)),
-            Case(ONE, lambda: trip("clients", "echo", path=path)),
+            Case(ONE, lambda: trip("flows", "echo", path=path)),
         ],
         references=(direct, OWN, STOCK),
         targets=(
