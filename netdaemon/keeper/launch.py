@@ -16,11 +16,13 @@ import socket
 import struct
 import termios
 
+from netdaemon.keeper import claim
 from netdaemon.keeper.child import GATE, PIDFD, RELAYS, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec
+from netdaemon.keeper.messages import close_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
 # Where a program without a slash is looked for when the environment that was sent has no PATH.
@@ -131,9 +133,9 @@ def settle_signals() -> None:
 def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
     """Start a child for *spec*.
 
-    A child with pipes is made by posix_spawn, which costs the same from a parent of any size; it comes back when the
-    program is being executed. A terminal can only be made the child's own between fork and exec, and only there can a
-    child wait.
+    A child with pipes is spawned, which costs the same from a parent of any size; `spawn` comes back when the program
+    is being executed. A terminal can only be made the child's own between fork and exec, and only there can a child
+    wait.
 
     :param gated: have the child wait until somebody opens its gate; where everybody who has the gate dies before,
         the child ends and has executed nothing.
@@ -152,21 +154,29 @@ def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
         ends.close()
         raise LaunchError("descriptors", error.errno or 0) from error
     try:
-        pid = _fork(spec, streams, gate) if forks else _spawn(spec, streams)
+        pid = _fork(spec, streams, gate) if forks else spawn(spec, streams)
     except BaseException:
         ends.close()
         raise
     ends.close_theirs()
-    try:
-        ends.ours[PIDFD] = os.pidfd_open(pid)
-    except OSError as error:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        ends.close()
-        raise LaunchError("descriptors", error.errno or 0) from error
+    ends.ours[PIDFD] = pidfd_of(pid, ends.ours.values())
     if forks and not gated:
         open_gate(ends.ours[GATE])
     return pid, ends.ours
+
+
+def pidfd_of(pid: int, descriptors: Iterable[int]) -> int:
+    """The pidfd of a child that has just been made.
+
+    :raises LaunchError: there is none to be had; the child is none any more, and *descriptors* are closed.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        close_all(descriptors)
+        raise LaunchError("descriptors", error.errno or 0) from error
 
 
 def open_gate(gate: int) -> None:
@@ -259,10 +269,32 @@ def own_descriptors() -> None:
             continue
 
 
-def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
-    """The child's pid, once its program is being executed."""
+def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
+    """Execute a program with pipes, which stay open here; the child's pid, once that is so.
+
+    :param streams: the child's ends.
+    :param claimed: a claim (see `netdaemon.keeper.claim`): nothing is executed once that has been revoked.
+    :raises LaunchError: there is no child.
+    """
     environment = _environment(spec)
-    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(_above_two(streams))]
+    sources = _above_two(streams)
+    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)]
+    taking = [] if claimed < 0 else [claim.taking(claimed)]
+
+    def execute(path: bytes) -> int:
+        if taking:
+            # A place in PATH before this one had none.
+            claim.renew(claimed)
+        return os.posix_spawn(
+            path,
+            spec.argv,
+            environment,
+            file_actions=[*taking, *actions],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_RESETTABLE,
+        )
+
     stage = "cwd"
     here = -1
     umask = os.umask(UMASK)
@@ -271,20 +303,7 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
         here = os.open(".", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
         os.chdir(spec.cwd)
         stage = "exec"
-        return _first_executable(
-            spec,
-            lambda path: with_limit_of_children(
-                lambda: os.posix_spawn(
-                    path,
-                    spec.argv,
-                    environment,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=_RESETTABLE,
-                )
-            ),
-        )
+        return with_limit_of_children(lambda: _first_executable(spec, execute))
     except OSError as error:
         raise LaunchError(stage, error.errno or 0) from error
     finally:
@@ -296,8 +315,9 @@ def _spawn(spec: Spec, streams: tuple[int, int, int]) -> int:
                 # The child may be running by now, and nothing of ours depends on where this process is.
                 pass
             os.close(here)
-        for source in [source for _, source, target in actions if source not in streams]:
-            os.close(source)
+        for source in sources:
+            if source not in streams:
+                os.close(source)
 
 
 def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:

@@ -6,7 +6,7 @@ import os
 
 from netdaemon.keeper import child
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Spec
-from netdaemon.keeper.launch import begin
+from netdaemon.keeper.launch import begin, pidfd_of, spawn
 from netdaemon.keeper.messages import Torn, close_all
 
 TYPE_CHECKING = False
@@ -59,6 +59,27 @@ class Ledger:
             os.close(spool)
             raise
         self.entries[id] = entry = Entry(pid, {SPOOL: spool, **roles})
+        return entry
+
+    def spawn(self, id: str, spec: Spec, claimed: int, streams: tuple[int, int, int], roles: dict[str, int]) -> Entry:
+        """Start a child that takes its claim; one that has this id already is given back.
+
+        :param streams: the child's ends of what is in *roles*; all descriptors are owned from here on.
+        :raises LaunchError: there is no child.
+        """
+        entry = self.entries.get(id)
+        try:
+            pid = spawn(spec, streams, claimed) if entry is None else 0
+        except BaseException:
+            close_all((claimed, *streams, *roles.values()))
+            raise
+        # First: there is room for its pidfd then.
+        close_all((claimed, *streams))
+        if entry is None:
+            entry = Entry(pid, {PIDFD: pidfd_of(pid, roles.values()), **roles})
+            self.entries[id] = entry
+        else:
+            close_all(roles.values())
         return entry
 
     def share(self, id: str, role: str, descriptor: int) -> None:

@@ -7,10 +7,11 @@ import os
 import select
 import signal
 
-from netdaemon.keeper.child import ExitStatus, LaunchError, Spec
+from netdaemon.keeper.child import SPOOL, STDERR, STDIN, STDOUT, ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Daemon
 from netdaemon.keeper.launch import limit_wanted, with_limit_of_children
-from netdaemon.keeper.messages import Torn, close_all
+from netdaemon.keeper.messages import Torn, close_all, unpack
+from netdaemon.keeper.restart import say
 from netdaemon.keeper.state import FORM, State
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def carry_out(keeper: Keeper, one: Daemon, fields: list[bytes], descriptors: lis
 
 def refuse(keeper: Keeper, one: Daemon, fields: list[bytes]) -> None:
     """Answer what could not be carried out because its descriptors found no place here."""
-    if fields[:1] == [b"launch"] and len(fields) > 1:
+    if fields[:1] in ([b"launch"], [b"spawn"]) and len(fields) > 1:
         keeper.tell(one, b"refused", fields[1], b"descriptors", b"%d" % errno.EMFILE)
     elif fields[:1] == [b"share"] and len(fields) == 3:
         keeper.tell(one, b"unshared", *fields[1:])
@@ -74,6 +75,23 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
     if not keeper.tell(one, b"launched", *fields, descriptors=ours):
         keeper.ledger.forget(id)
         keeper.tell(one, b"refused", id.encode(), b"descriptors", b"%d" % errno.EMFILE)
+
+
+def spawn(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """spawn ID PATH CWD ARGC ARGV... ENV...  with a claim, the child's three ends, and what is to be kept.
+
+    That is the spool and our ends of the pipes; of outputs there may be one. The answer is spawned ID PID, or refused.
+    """
+    id, path, cwd, count, *rest = (os.fsencode(word) for word in words)
+    claimed, stdin, stdout, stderr, *kept = descriptors
+    spec = Spec(path=path, argv=tuple(rest[: int(count)]), env=tuple(rest[int(count) :]), cwd=cwd)
+    roles = dict(zip((SPOOL, STDIN, STDOUT, STDERR), kept, strict=False))
+    try:
+        entry = keeper.ledger.spawn(os.fsdecode(id), spec, claimed, (stdin, stdout, stderr), roles)
+    except LaunchError as error:
+        keeper.tell(one, b"refused", id, error.stage.encode(), b"%d" % error.errno)
+    else:
+        keeper.tell(one, b"spawned", id, b"%d" % entry.pid)
 
 
 def share(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
@@ -116,6 +134,16 @@ def adopt(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int])
 def sync(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
     """sync: all that was said before has been done; synced."""
     keeper.tell(one, b"synced")
+
+
+def several(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """several MESSAGE...: each as if it had come by itself."""
+    for word in words:
+        try:
+            carry_out(keeper, one, unpack(os.fsencode(word)), [])
+        except Torn as error:
+            # It costs the others nothing.
+            say(f"daemon {one.pid}: {error}")
 
 
 def taken(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
@@ -198,8 +226,23 @@ def _told(status: ExitStatus | None) -> tuple[bytes, ...]:
 
 WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
     one.__name__: one
-    for one in (launch, share, withdraw, collect, release, forget, adopt, sync, taken, farewell, end, upgrade)
+    for one in (
+        launch,
+        spawn,
+        share,
+        withdraw,
+        collect,
+        release,
+        forget,
+        adopt,
+        sync,
+        several,
+        taken,
+        farewell,
+        end,
+        upgrade,
+    )
 }
 
 # Those that come with descriptors.
-OWNING = ("launch", "share", "adopt")
+OWNING = ("launch", "spawn", "share", "adopt")

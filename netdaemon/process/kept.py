@@ -20,9 +20,10 @@ from netdaemon.interfaces import IKeeper
 from netdaemon.keeper import launch
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.ledger import read_entry
-from netdaemon.keeper.messages import AGAIN, Torn, close_all
+from netdaemon.keeper.messages import AGAIN, Torn, close_all, pack
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
+from netdaemon.process.starts import ClaimedStart, GatedStart, Start
 from netdaemon.process.stored import Store, Stored
 from netdaemon.process.strangers import pid_of, status_of
 from netdaemon.watching import Watched
@@ -33,16 +34,10 @@ TRY_AGAIN = 1.0
 # Seconds until the keeper is told at the latest what nobody waits for: what is said within them wakes it once.
 SAID_WITHIN = 0.005
 
+# The keeper's revision that spawns children, and hears several things at once.
+SPAWNS = 3
+
 _log = Logger()
-
-
-class _Start:
-    """A launch that is under way."""
-
-    def __init__(self, message: tuple[bytes, ...], spool: int, done: Deferred[Launched]) -> None:
-        self.message = message
-        self.spool = spool
-        self.done = done
 
 
 @implementer(IKeeper)
@@ -57,12 +52,14 @@ class KeptLauncher(Signals, Watched):
     def __init__(self, reactor: Any, link: KeeperLink, store: Store | None = None) -> None:
         self.reactor = reactor
         self._stored = Stored(store)
+        # What is not yet in the store must not run: there is no other to find it if both of us are killed.
+        self._gated = store is not None
         self.on_stop: Callable[[], None] = lambda: None
         self.kept = False
         self._link = link
         # The keeper's ledger, as it must be: by our own numbers.
         self._roles: dict[str, tuple[int, dict[str, int]]] = {}
-        self._starts: dict[str, _Start] = {}
+        self._starts: dict[str, Start] = {}
         self._collecting: dict[str, tuple[Launched, Deferred[ExitStatus | None]]] = {}
         self._writing = False
         self._later: Any = None
@@ -148,17 +145,19 @@ class KeptLauncher(Signals, Watched):
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         self._say()
-        done: Deferred[Launched] = Deferred()
-        pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
-        what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
-        message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
-        self._starts[id] = start = _Start(message, spool, done)
+        gated = self._gated or spec.pty is not None or self._link.revision < SPAWNS
         try:
-            self._post(*start.message, descriptors=(spool,))
+            self._starts[id] = start = GatedStart(id, spec, spool) if gated else ClaimedStart(id, spec, spool)
+            self._post(*start.message, descriptors=start.descriptors)
         except OSError as error:
-            del self._starts[id]
+            self._not_asked(id)
             return fail(LaunchError("descriptors", error.errno or 0))
-        return done
+        return start.done
+
+    def _not_asked(self, id: str) -> None:
+        start = self._starts.pop(id, None)
+        if start is not None:
+            start.close()
 
     def resume(self, launched: Launched) -> Deferred[Launched]:
         """A start that the daemon before this one was in the middle of: see to its end."""
@@ -236,9 +235,12 @@ class KeptLauncher(Signals, Watched):
             self._launched(*read_entry(rest, descriptors))
             return
         close_all(descriptors)
-        if word == b"refused":
+        if word == b"spawned":
+            self._spawned(rest[0].decode(), int(rest[1]))
+        elif word == b"refused":
             start = self._starts.pop(rest[0].decode(), None)
             if start is not None:
+                start.close()
                 start.done.errback(LaunchError(rest[1].decode(), int(rest[2])))
         elif word == b"status":
             self._told(rest[0].decode(), [one.decode() for one in rest[1:]])
@@ -275,6 +277,34 @@ class KeptLauncher(Signals, Watched):
         os.close(roles.pop(SPOOL))
         self._keep(id, pid, {**roles, SPOOL: start.spool})
         self._open_gate(Launched.of_roles(id, pid, roles), start.done)
+
+    def _spawned(self, id: str, pid: int) -> None:
+        start = self._starts.pop(id, None)
+        if not isinstance(start, ClaimedStart):
+            return
+        try:
+            roles = start.spawned(pid, self._link.pidfd)
+        except LaunchError as error:
+            self._send(b"forget", id.encode())
+            start.done.errback(error)
+            return
+        self._keep(id, pid, roles)
+        start.done.callback(Launched.of_roles(id, pid, roles))
+
+    def _orphaned(self) -> None:
+        """The keeper is dead: see which starts it came to; their children are nobody's now, and go on."""
+        for id, start in list(self._starts.items()):
+            try:
+                if not isinstance(start, ClaimedStart) or start.revoked():
+                    continue
+            except OSError as error:
+                self._not_asked(id)
+                start.done.errback(LaunchError("descriptors", error.errno or 0))
+                continue
+            del self._starts[id]
+            pid, roles = start.orphaned()
+            self._keep(id, pid, roles)
+            start.done.callback(Launched.of_roles(id, pid, roles))
 
     def _open_gate(self, launched: Launched, done: Deferred[Launched]) -> None:
         known: Deferred[Launched] = Deferred()
@@ -322,6 +352,9 @@ class KeptLauncher(Signals, Watched):
             self._saying.cancel()
         self._saying = None
         unsaid, self._unsaid = self._unsaid, []
+        if len(unsaid) > 1 and self._link.revision >= SPAWNS:
+            self._tell(b"several", *map(pack, unsaid))
+            return
         for fields in unsaid:
             self._tell(*fields)
 
@@ -414,6 +447,7 @@ class KeptLauncher(Signals, Watched):
             self.reactor.callLater(TRY_AGAIN, self._lost)
             return
         self._link.close()
+        self._orphaned()
         self._replace(self._link.pid)
 
     def _let_go(self) -> None:
@@ -463,9 +497,9 @@ class KeptLauncher(Signals, Watched):
         self.watch()
         for id, start in list(self._starts.items()):
             try:
-                self._post(*start.message, descriptors=(start.spool,))
+                self._post(*start.message, descriptors=start.descriptors)
             except OSError as error:
-                del self._starts[id]
+                self._not_asked(id)
                 start.done.errback(LaunchError("descriptors", error.errno or 0))
         for id in list(self._collecting):
             self._send(b"collect", id.encode())

@@ -134,11 +134,13 @@ class Process:
         """The child runs: take over its descriptors."""
         self.become(State.RUNNING)
         self.started = time.time_ns() // 1000
-        self._pid = launched.pid
+        self._pid = launched.pid or None
         self._launched = launched
         self.save()
-        self._transport = ProcessTransport(self._reactor, launcher, launched, self.spool, self.stdin, Child(self))
-        self._transport.begin()
+        if launched.pidfd < 0:
+            # It came and went, and nobody could see how.
+            self.child_exited(ExitStatus())
+        self._begin(launcher, launched)
         self._waits.answer(Until.RUNNING, self.record)
 
     def resume(self, launcher: ILauncher, launched: Launched) -> None:
@@ -156,6 +158,9 @@ class Process:
             if descriptor < 0 and channel not in self._closed:
                 # Its end was seen, and the daemon killed before it had said so.
                 self.channel_closed(channel)
+        self._begin(launcher, launched)
+
+    def _begin(self, launcher: ILauncher, launched: Launched) -> None:
         self._transport = ProcessTransport(
             self._reactor, launcher, launched, self.spool, self.stdin, Child(self), self.status
         )

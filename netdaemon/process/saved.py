@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from netdaemon.keeper.child import ExitStatus
@@ -13,6 +14,8 @@ from netdaemon.wire.records import Pty, State
 
 # Raised when what is saved changes its meaning; what is only added needs no other form.
 FORM = 1
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # In place of what was saved: the daemon was about to forget the process.
 REMOVED = b"removed"
@@ -47,6 +50,16 @@ class Identity:
     key: str | None = None
     digest: str = ""
 
+    @cached_property
+    def encoded(self) -> str:
+        """As JSON: it does not change, and is saved whenever something else does."""
+        told = {name: getattr(self, name) for name in _IDENTITY}
+        told["pty"] = None if self.pty is None else (self.pty.rows, self.pty.columns, self.pty.term)
+        return _encode({name: value for name, value in told.items() if value})
+
+
+_IDENTITY = tuple(field.name for field in dataclasses.fields(Identity))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
@@ -69,14 +82,8 @@ class Saved:
     def encode(self) -> bytes:
         """As octets."""
         status = self.status
-        identity: dict[str, Any] = {
-            field.name: getattr(self.identity, field.name) for field in dataclasses.fields(Identity)
-        }
-        pty = self.identity.pty
-        identity["pty"] = None if pty is None else (pty.rows, pty.columns, pty.term)
         told = {
             "form": FORM,
-            "identity": {key: value for key, value in identity.items() if value},
             "state": self.state.value,
             "started": self.started,
             "exited": self.exited,
@@ -87,7 +94,7 @@ class Saved:
             "passing": self.passing,
         }
         # What came as bytes of no encoding is kept as JSON has it, escaped.
-        return json.dumps(told, separators=(",", ":")).encode()
+        return f'{{"identity":{self.identity.encoded},{_encode(told)[1:]}'.encode()
 
     @classmethod
     def decode(cls, octets: bytes) -> Saved:

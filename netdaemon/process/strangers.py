@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Collection
 
 from netdaemon.keeper.child import ExitStatus
 
@@ -59,6 +60,43 @@ def _from_zombie(pid: int, pidfd: int) -> int | None:
         # Somebody has waited for it, and this may have been another's.
         return None
     return int(fields[-1])
+
+
+def holder_of(pipes: Collection[str]) -> tuple[int, int]:
+    """The pid and pidfd of the session's first process that has one of *pipes* open; (0, -1): there is none.
+
+    :param pipes: by their names, as in ``pipe:[4711]``.
+    """
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) == os.getpid() or not _holds(name, pipes):
+            continue
+        pid = int(name)
+        try:
+            if os.getsid(pid) != pid:
+                continue
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        if _holds(name, pipes):
+            return pid, pidfd
+        # It was another's number by then.
+        os.close(pidfd)
+    return 0, -1
+
+
+def _holds(name: str, pipes: Collection[str]) -> bool:
+    try:
+        numbers = os.listdir(f"/proc/{name}/fd")
+    except OSError:
+        # It is gone, or none of our business.
+        return False
+    for number in numbers:
+        try:
+            if os.readlink(f"/proc/{name}/fd/{number}") in pipes:
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def pid_of(pidfd: int) -> int:

@@ -7,8 +7,20 @@ import sys
 
 import pytest
 
+from netdaemon.keeper import claim
 from netdaemon.keeper.child import Launched, LaunchError, Spec, collect, has_exited, release
-from netdaemon.keeper.launch import begin, close_gate, finish, open_gate, own_descriptors, wait
+from netdaemon.keeper.launch import (
+    Ends,
+    begin,
+    close_gate,
+    finish,
+    open_gate,
+    open_streams,
+    own_descriptors,
+    wait,
+)
+from netdaemon.keeper.ledger import Ledger
+from netdaemon.keeper.messages import close_all
 from tests.support import readable
 
 PATH = b"PATH=/usr/local/bin:/usr/bin:/bin"
@@ -20,18 +32,40 @@ def _owned() -> None:
     own_descriptors()
 
 
-# Whether children are launched as a keeper does it: they wait at their gate until it is opened.
-gated = False
+# How children are launched: at once; as a keeper does it, with a claim, or behind a gate that is opened.
+way = ""
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["at-once", "gated"])
-def _gated(request: pytest.FixtureRequest) -> None:
-    global gated
-    gated = request.param
+@pytest.fixture(autouse=True, params=["at-once", "claimed", "gated"])
+def _way(request: pytest.FixtureRequest) -> None:
+    global way
+    way = request.param
+
+
+def claimed(spec: Spec) -> Launched:
+    """Spawn with a claim, by the table of a keeper."""
+    ledger = Ledger()
+    ends = Ends()
+    made = []
+    try:
+        stdin, stdout, stderr = open_streams(ends, spec)
+        if spec.merge:
+            # Each arrives at a keeper by a number of its own.
+            made.append(stderr := os.dup(stderr))
+        made.append(claim.make())
+    except OSError as error:
+        ends.close()
+        close_all(made)
+        raise LaunchError("descriptors", error.errno or 0) from error
+    entry = ledger.spawn("p", spec, made[-1], (stdin, stdout, stderr), ends.ours)
+    return Launched.of_roles("p", entry.pid, entry.roles)
 
 
 def launch(spec: Spec) -> Launched:
     """Begin, open the gate, wait until it is known how it went."""
+    gated = way == "gated"
+    if way == "claimed" and spec.pty is None:
+        return claimed(spec)
     pid, roles = begin(spec, gated=gated)
     launched = Launched.of_roles("p", pid, roles)
     if launched.gate < 0:

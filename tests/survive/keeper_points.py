@@ -20,6 +20,10 @@ POINTS = (
     "keeper: before the fork",
     "keeper: after the fork, not told",
     "keeper: after launched was told",
+    "keeper: before the spawn",
+    "keeper: after the spawn, not told",
+    "keeper: after spawned was told",
+    "keeper: in the middle of several",
     "keeper: before collect is answered",
     "keeper: after collect was answered",
     "keeper: before release",
@@ -74,7 +78,10 @@ def later(directory: str, call: Callable[..., Any], point: str) -> Callable[...,
 def arm(directory: str) -> None:
     """Have all points in this program."""
     ledger.begin = around(directory, ledger.begin, "keeper: before the fork", "keeper: after the fork, not told")
+    ledger.spawn = around(directory, ledger.spawn, "keeper: before the spawn", "keeper: after the spawn, not told")
+    words.carry_out = later(directory, words.carry_out, "keeper: in the middle of several")
     for word, before, after in (
+        ("spawn", "", "keeper: after spawned was told"),
         ("launch", "", "keeper: after launched was told"),
         ("collect", "keeper: before collect is answered", "keeper: after collect was answered"),
         ("release", "keeper: before release", "keeper: after release"),

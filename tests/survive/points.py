@@ -14,11 +14,12 @@ from typing import Any
 
 from netdaemon.daemon import adoption, peer, service
 from netdaemon.keeper import launch
-from netdaemon.keeper.child import INPUT, RELAYS, Launched
+from netdaemon.keeper.child import INPUT, Launched
 from netdaemon.process import keeper_link, slots, spool
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.record import Process
 from netdaemon.process.spool import Spool
+from netdaemon.process.starts import ClaimedStart
 from netdaemon.process.stdin import Stdin
 from netdaemon.sockets.listener import Listener
 from tests.survive.keeper_points import around, die, later
@@ -26,6 +27,10 @@ from tests.survive.keeper_points import around, die, later
 POINTS = (
     "before launch is sent",
     "after launch was sent",
+    "before spawn is sent",
+    "after spawn was sent",
+    "before what was spawned is kept",
+    "after what was spawned is kept",
     "before the gate is opened",
     "after the gate was opened",
     "before it is saved that it runs",
@@ -49,11 +54,8 @@ POINTS = (
     "before input is fed",
     "after input was fed",
     "after the end of input was saved, not withdrawn",
-    "after stdin was withdrawn, its file not",
-    "after stdin and its file were withdrawn",
     "before what can wait is said",
-    "after a terminal's input was withdrawn, its relay not",
-    "after a terminal's output was withdrawn, its relay not",
+    "after what can wait was said",
 )
 
 # Those in a daemon's own start, where it takes over from another.
@@ -84,6 +86,7 @@ def arm(directory: str) -> None:
 
     method(service, "splice_works", "in the middle of the probe of splice")
     method(launch, "open_gate", "before the gate is opened", "after the gate was opened")
+    method(ClaimedStart, "spawned", "before what was spawned is kept", "after what was spawned is kept")
     method(Spool, "_write_mark", "before a mark", "after a mark")
     method(KeptLauncher, "collect", "before collect")
     method(KeptLauncher, "release", "before release", "after release")
@@ -102,29 +105,19 @@ def arm(directory: str) -> None:
     send, save, received = KeptLauncher._post, Process.save, peer.Peer.dataReceived
 
     def sent(self: KeptLauncher, *fields: bytes, **options: Any) -> None:
-        if fields[0] == b"launch":
-            die(directory, "before launch is sent")
+        word = fields[0].decode()
+        if word in ("launch", "spawn"):
+            die(directory, f"before {word} is sent")
         send(self, *fields, **options)
-        if fields[0] == b"launch":
-            die(directory, "after launch was sent")
-        if fields[0] == b"withdraw":
-            # What is to be told of the same process: some of it has not been yet.
-            withdrawn = mentioned.get(fields[1].decode(), set())
-            withdrawn.discard(fields[2].decode())
-            if fields[2] == b"stdout" and RELAYS[2] in withdrawn:
-                die(directory, "after a terminal's output was withdrawn, its relay not")
-            elif fields[2] == b"stdin" and RELAYS[0] in withdrawn:
-                die(directory, "after a terminal's input was withdrawn, its relay not")
-            elif fields[2] == b"stdin" and INPUT in withdrawn:
-                die(directory, "after stdin was withdrawn, its file not")
-            elif fields[2] == INPUT.encode():
-                die(directory, "after stdin and its file were withdrawn")
+        if word in ("launch", "spawn"):
+            die(directory, f"after {word} was sent")
+        if word == "several":
+            die(directory, "after what can wait was said")
 
-    withdraw, mentioned = KeptLauncher.withdraw, dict[str, set[str]]()
+    withdraw = KeptLauncher.withdraw
 
     def withdrawing(self: KeptLauncher, launched: Launched, *roles: str, at_once: bool = False) -> None:
         withdrawn = {*roles} & {*self._roles[launched.id][1]} if launched.id in self._roles else set()
-        mentioned.setdefault(launched.id, set()).update(withdrawn)
         if INPUT in withdrawn:
             die(directory, "after the end of input was saved, not withdrawn")
         withdraw(self, launched, *roles, at_once=at_once)

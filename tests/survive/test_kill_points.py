@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from netdaemon import blocking
 from netdaemon.errors import ConversationAborted, NoSuchProcess, Refusal
 from netdaemon.wire.commands import List, Remove
 from tests.faults.wire import Wire, children, eventually
@@ -187,3 +188,23 @@ def two_faults(daemon: World, flag: Path) -> None:
         daemon.ask(Remove(process=one.id))
     daemon.begin("lines")
     daemon.finish()
+
+
+def test_a_short_one(worlds: Worlds, figure: Figure) -> None:
+    """A keeper is killed when it has spawned what ends at once, and has not said so: it ran once, and that is told."""
+    daemon = worlds.now()
+    flag = worlds.flags / "keeper: after the spawn, not told"
+    told = []
+    for number in range(5):
+        keeper = keeper_pid(daemon.path)
+        flag.touch()
+        marks = daemon.directory / f"short-{number}"
+        with blocking.connect(daemon.path) as client:
+            process = client.start(["/bin/sh", "-c", f"echo once >> {marks}; echo there; exit 5"])
+            assert process.read() == (b"there\n", b"")
+            told.append(process.wait().code)
+        daemon.successor(keeper or -1)
+        assert not flag.exists()
+        assert marks.read_text() == "once\n"
+    assert {*told} <= {5, None}
+    figure("killed keeper: after it spawned what ends at once", "all ran once", f"5 of 5; exits known: {told.count(5)}")

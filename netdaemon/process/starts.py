@@ -1,0 +1,135 @@
+"""Starts that a keeper was asked for and has not answered, in the two forms there are; sends nothing itself.
+
+A child that has its *claim* is spawned by the keeper at once, and the claim tells, should the keeper be killed before
+it has said so, whether that was done. One behind a *gate* executes nothing before this program opens that: where more
+has to be so first, and for terminals.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from twisted.internet.defer import Deferred
+
+from netdaemon.keeper import claim
+from netdaemon.keeper.child import PIDFD, SPOOL, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec, has_exited
+from netdaemon.keeper.launch import Ends, open_streams
+from netdaemon.process.strangers import holder_of
+
+
+class GatedStart:
+    """A child that waits at its gate.
+
+    :ivar message: what the keeper is told, with *descriptors*.
+    :ivar done: fires with the `Launched` once the program is being executed, or fails with LaunchError.
+    """
+
+    def __init__(self, id: str, spec: Spec, spool: int) -> None:
+        self.id = id
+        self.done: Deferred[Launched] = Deferred()
+        self.spool = spool
+        pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
+        what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
+        self.message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        self.descriptors: tuple[int, ...] = (spool,)
+
+    def close(self) -> None:
+        """It is over."""
+
+
+class ClaimedStart:
+    """A child that takes its claim; its pipes are made here, so that they are there whoever dies.
+
+    :raises OSError: there is no descriptor left for it.
+    """
+
+    def __init__(self, id: str, spec: Spec, spool: int) -> None:
+        self.id = id
+        self.done: Deferred[Launched] = Deferred()
+        self.spool = spool
+        self.message = (b"spawn", id.encode(), spec.path, spec.cwd, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        self._claim = -1
+        self._ends = Ends()
+        try:
+            self._streams = open_streams(self._ends, spec)
+            self._claim = claim.make()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What goes along: its claim, its ends, and what is to be kept."""
+        ours = self._ends.ours
+        return (
+            self._claim,
+            *self._streams,
+            self.spool,
+            *(ours[name] for name in (STDIN, STDOUT, STDERR) if name in ours),
+        )
+
+    def spawned(self, pid: int, keeper: int) -> dict[str, int]:
+        """It runs as a child of the keeper with the pidfd *keeper*: all that is to be kept of it.
+
+        :raises LaunchError: it cannot be watched; it is no child of anybody's any more.
+        """
+        self._settled()
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            # Its parent is dead, too.
+            return self._roles(-1)
+        except OSError as error:
+            os.kill(pid, 9)
+            self.close()
+            raise LaunchError("descriptors", error.errno or errno.EMFILE) from error
+        if has_exited(keeper):
+            # Somebody else may have waited for it by then, and the number be another's.
+            os.close(pidfd)
+            return self._found()[1]
+        return self._roles(pidfd)
+
+    def revoked(self) -> bool:
+        """Whether the keeper, which is dead, came to nothing: then another may be asked.
+
+        :raises OSError: it came to nothing, and there is no descriptor left to ask another.
+        """
+        if not claim.revoke(self._claim):
+            return False
+        os.close(self._claim)
+        self._claim = -1
+        self._claim = claim.make()
+        return True
+
+    def orphaned(self) -> tuple[int, dict[str, int]]:
+        """It was executed and the keeper killed before it had said so: its pid, and all that is to be kept of it.
+
+        What has exited meanwhile has none, and no pidfd; neither has what this program may not look at.
+        """
+        self._settled()
+        return self._found()
+
+    def _found(self) -> tuple[int, dict[str, int]]:
+        pipes = {f"pipe:[{os.fstat(number).st_ino}]" for number in self._ends.ours.values()}
+        pid, pidfd = holder_of(pipes)
+        return pid, self._roles(pidfd)
+
+    def _roles(self, pidfd: int) -> dict[str, int]:
+        roles, self._ends.ours = {**self._ends.ours, SPOOL: self.spool}, {}
+        return roles if pidfd < 0 else {PIDFD: pidfd, **roles}
+
+    def _settled(self) -> None:
+        """Nobody is to be asked again."""
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
+        self._ends.close_theirs()
+
+    def close(self) -> None:
+        """There is no child: nothing stays open."""
+        self._settled()
+        self._ends.close()
+
+
+Start = GatedStart | ClaimedStart
