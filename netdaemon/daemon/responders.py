@@ -55,8 +55,13 @@ if TYPE_CHECKING:
 # Seconds for which a version-1 client, which cannot be told of a gap, may hold a process back before it has read on.
 V1_HOLD = 60.0
 
-# What a LIST reply has besides its records, at most; and what stands before each of them.
-LIST_FRAME, ITEM = 256, 4
+# What a LIST reply has besides its records, at most.
+LIST_FRAME = 256
+
+# A page of a LIST is as long as what the allocator has at hand, but for very long records: what is longer is given back
+# to the kernel and faulted in again each time. And how many records it is extended by at a time.
+LIST_PAGE, LIST_STEP = 64 * 1024, 64
+LIST_MOST = MAX_MESSAGE - LIST_FRAME
 
 Answer = Reply | Deferred[Any]
 Responder = Callable[["DaemonService", Peer, int, Any], Answer]
@@ -138,20 +143,22 @@ def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> A
 @responds_to(List)
 def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     matches = selection.parse(request.select or ())
+    limit = LIST_LIMIT if request.limit is None else request.limit
+    found = islice(daemon.table.select(matches, request.after), limit + 1)
     records: list[ProcessRecord] = []
     # Version 1 has no pages.
-    limit = LIST_LIMIT if request.limit is None else request.limit
-    room = MAX_MESSAGE - LIST_FRAME if peer.connection.version == 2 else 1 << 62
-    for process in islice(daemon.table.select(matches, request.after), limit + 1):
-        record = process.record()
-        room -= len(PROCESS.encode(record)) + ITEM
-        if room < 0 and records:
-            break
-        records.append(record)
-    else:
-        if len(records) <= limit:
-            return Listing(processes=tuple(records))
-        del records[limit:]
+    pages = peer.connection.version == 2
+    size = 0
+    while (size < LIST_PAGE or not pages) and (some := [process.record() for process in islice(found, LIST_STEP)]):
+        records += some
+        size += sum(map(len, map(PROCESS.item, some)))
+    complete = next(found, None) is None
+    while len(records) > limit or (size > LIST_MOST and pages and len(records) > 1):
+        # One too many, to see that there are more; or those at the end are very long.
+        size -= len(PROCESS.item(records.pop()))
+        complete = False
+    if complete:
+        return Listing(processes=tuple(records))
     last = records[-1]
     return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
 

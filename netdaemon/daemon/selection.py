@@ -22,8 +22,8 @@ MAX_TERMS_TOGETHER = 1024
 _LABEL = "label."
 
 
-def parse(terms: Iterable[str]) -> Match:
-    """A function that tells whether a process matches every term.
+def parse(terms: Iterable[str]) -> Match | None:
+    """A function that tells whether a process matches every term; None: there are none, and every process does.
 
     :raises BadRequest: a term cannot be understood.
     """
@@ -37,7 +37,7 @@ def parse(terms: Iterable[str]) -> Match:
             field="select",
         )
     if not terms:
-        return lambda process: True
+        return None
     matches = [_parse_one(term) for term in terms]
     return lambda process: all(match(process) for match in matches)
 

@@ -53,6 +53,8 @@ class ProcessTable:
         self._settings = settings
         self._files = files
         self._processes: dict[str, Process] = {}
+        # The same in a row, replaced when one comes or goes; None: not yet made.
+        self._row: list[Process] | None = None
         self._names: dict[str, Process] = {}
         self._keys: dict[str, Process] = {}
         # Those whose program is not yet being executed, and who waits for that.
@@ -208,6 +210,7 @@ class ProcessTable:
         process.on_exited = self._has_exited
         identity = process.identity
         self._processes[process.id] = process
+        self._row = None
         if identity.name is not None:
             self._names[identity.name] = process
         if identity.key is not None:
@@ -266,25 +269,22 @@ class ProcessTable:
             raise NoSuchProcess(f"there is no process {process!r}", process=process)
         return found
 
-    def select(self, matches: Callable[[Process], bool], after: str | None) -> Iterator[Process]:
-        """Those that match, from the one after *after* on, which may have been removed meanwhile.
+    def select(self, matches: Callable[[Process], bool] | None, after: str | None) -> Iterator[Process]:
+        """Those that match, or all; from the one after *after* on, which may have been removed meanwhile.
 
         :raises NoSuchProcess: *after* was never the end of a page.
         """
+        if self._row is None:
+            self._row = list(self._processes.values())
+        row = self._row
         if after is None:
-            yield from filter(matches, list(self._processes.values()))
-            return
+            return filter(matches, row)
         created, _, id = after.partition("-")
         if not created.isdecimal() or len(created) > CREATED_DIGITS or not id:
             raise NoSuchProcess(f"{after!r} does not come from a LIST reply", field="after")
-        processes = list(self._processes.values())
-        if id in self._processes:
-            # They stand in the order in which they were created.
-            place = processes.index(self._processes[id]) + 1
-        else:
-            after_this = (int(created), id)
-            place = bisect_right(processes, after_this, key=lambda one: (one.identity.created, one.id))
-        yield from filter(matches, processes[place:])
+        # They stand in the order in which they were created.
+        place = bisect_right(row, (int(created), id), key=lambda one: (one.identity.created, one.id))
+        return filter(matches, map(row.__getitem__, range(place, len(row))))
 
     # --- remove ------------------------------------------------------------------------------------------------------
 
@@ -303,6 +303,7 @@ class ProcessTable:
     def _drop(self, process: Process) -> None:
         if self._processes.pop(process.id, None) is None:
             return
+        self._row = None
         self._exited.pop(process.id, None)
         if process.identity.name is not None:
             self._names.pop(process.identity.name, None)

@@ -95,9 +95,8 @@ class Process:
         self._waking: Any = None
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
-        # The record that was made last, and of what.
+        # The record that was made last; None: what it was made of has changed, other than by bytes that came.
         self._record: ProcessRecord | None = None
-        self._told: tuple[Any, ...] = ()
         self._waits = Waits()
         self._transport: ProcessTransport | None = None
         self._pid: int | None = None
@@ -129,6 +128,7 @@ class Process:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"process {self.id}: {state.value} cannot follow {self.state.value}")
         self.state = state
+        self._record = None
 
     def run(self, launcher: ILauncher, launched: Launched) -> None:
         """The child runs: take over its descriptors."""
@@ -151,6 +151,7 @@ class Process:
         # One that has exited with nobody to keep its exit has no number any more.
         self._pid = (launched.pid or None) if self.status is None else None
         self._launched = launched
+        self._record = None
         streams = {Channel.STDIN: launched.stdin, Channel.STDOUT: launched.stdout}
         if not self.identity.merge:
             streams[Channel.STDERR] = launched.stderr
@@ -232,6 +233,7 @@ class Process:
         if channel in self._closed:
             return
         self._closed |= {channel}
+        self._record = None
         self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
         if channel == Channel.STDIN and self.stdin.end:
             self.save()
@@ -293,10 +295,12 @@ class Process:
     def observe(self, observer: Observer) -> None:
         """Wake *observer* whenever there is more to read."""
         self._observers = (*self._observers, observer)
+        self._record = None
 
     def ignore(self, observer: Observer) -> None:
         """Wake it no more."""
         self._observers = tuple(one for one in self._observers if one is not observer)
+        self._record = None
         if not self._observers:
             self.spool.rest()
 
@@ -329,12 +333,15 @@ class Process:
 
     def record(self) -> ProcessRecord:
         """The process as it is now; the same object for as long as nothing of it has changed."""
-        spool = self.spool
-        sizes = (spool.begin, spool.end, spool.size, self.stdin.end)
-        told = (self.state, self._pid, self._closed, len(self._observers), *sizes)
-        if told != self._told or self._record is None:
-            self._told, self._record = told, self._make_record()
-        return self._record
+        record, spool = self._record, self.spool
+        if (
+            record is None
+            or record.end != spool.end
+            or record.begin != spool.begin
+            or record.stdin_end != self.stdin.end
+        ):
+            self._record = record = self._make_record()
+        return record
 
     def _make_record(self) -> ProcessRecord:
         identity = self.identity

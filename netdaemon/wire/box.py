@@ -14,8 +14,8 @@ _KEY = Struct(">H")
 _VALUE = Struct(">I")
 END = b"\0\0"
 
-
-# The length before a value, and the same in a tuple of its own, read.
+# The length before a value, its size, and the same in a tuple of its own, read.
+LENGTH_SIZE = _VALUE.size
 value_length = _VALUE.pack
 read_value_length = _VALUE.unpack_from
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from itertools import chain
 from struct import Struct
 from typing import Any, Generic, TypeVar
+
+from netdaemon.wire.box import value_length
 
 __all__ = ["BOOLEAN", "INTEGER", "OCTETS", "OS_TEXT", "PAYLOAD", "TEXT", "Field", "array", "record", "word"]
 
@@ -24,14 +25,26 @@ class Field(Generic[T]):
     :param name: the type's name in the protocol description; error messages use it.
     :param encode: value to bytes; raises ValueError or TypeError with what was seen and what is allowed.
     :param decode: bytes to value; raises ValueError likewise.
+    :param item: as *encode*, with the length before it, as an array has it.
     """
 
-    __slots__ = ("decode", "encode", "name")
+    __slots__ = ("decode", "encode", "item", "name")
 
-    def __init__(self, name: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
+    def __init__(
+        self,
+        name: str,
+        encode: Callable[[T], bytes],
+        decode: Callable[[bytes], T],
+        item: Callable[[T], bytes] | None = None,
+    ) -> None:
         self.name = name
         self.encode = encode
         self.decode = decode
+        self.item = item or self._item
+
+    def _item(self, value: T) -> bytes:
+        octets = self.encode(value)
+        return value_length(len(octets)) + octets
 
     def __repr__(self) -> str:
         return f"<field {self.name}>"
@@ -116,8 +129,7 @@ def array(item: Field[T]) -> Field[tuple[T, ...]]:
     def encode(values: tuple[T, ...]) -> bytes:
         if isinstance(values, str | bytes):
             raise TypeError(f"{values!r} is no array")
-        items = list(map(item.encode, values))
-        return b"".join(chain.from_iterable(zip(map(_LENGTH.pack, map(len, items)), items, strict=True)))
+        return b"".join(map(item.item, values))
 
     def decode(octets: bytes) -> tuple[T, ...]:
         values: list[T] = []
@@ -155,6 +167,8 @@ def word(choices: type[Enum]) -> Field[Any]:
     return Field("text", encode, decode)
 
 
-def record(encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]) -> Field[Any]:
+def record(
+    encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], item: Callable[[Any], bytes] | None = None
+) -> Field[Any]:
     """A box in a box; what its pairs are is for whoever declares it to say."""
-    return Field("record", encode, decode)
+    return Field("record", encode, decode, item)

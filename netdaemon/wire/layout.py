@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import fields
-from netdaemon.wire.box import decode_box, encode_box
+from netdaemon.wire.box import LENGTH_SIZE, decode_box, encode_box, value_length
 from netdaemon.wire.generate import Slot, decoder, encoder
 
 T = TypeVar("T")
@@ -178,19 +178,25 @@ def _excess(declaration: type[Any], octets: bytes, end: int) -> BadRequest:
 class Remembered:
     """A record that keeps its box once it has been encoded: it never changes, and is told again and again."""
 
-    __slots__ = ("box",)
+    __slots__ = ("item",)
 
-    box: bytes
+    item: bytes
 
 
 def _remembered(value: Any) -> bytes:
+    """Its box, with the length before it."""
     try:
-        octets: bytes = value.box
+        item: bytes = value.item
     except AttributeError:
-        octets = encode(value)
+        box = encode(value)
+        item = value_length(len(box)) + box
         # A frozen dataclass lets nobody else do it.
-        object.__setattr__(value, "box", octets)
-    return octets
+        object.__setattr__(value, "item", item)
+    return item
+
+
+def _remembered_box(value: Any) -> bytes:
+    return _remembered(value)[LENGTH_SIZE:]
 
 
 def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
@@ -201,7 +207,9 @@ def _record(declaration: type[Any], *, strict: bool) -> fields.Field[Any]:
             # The message around it is whole: one value is of the wrong type, as any other may be.
             raise ValueError(str(error)) from None
 
-    return fields.record(_remembered if issubclass(declaration, Remembered) else encode, decode_record)
+    if issubclass(declaration, Remembered):
+        return fields.record(_remembered_box, decode_record, _remembered)
+    return fields.record(encode, decode_record)
 
 
 def record(declaration: type[Any]) -> fields.Field[Any]:

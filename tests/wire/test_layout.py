@@ -212,5 +212,5 @@ def test_a_remembered_box_is_made_once() -> None:
     process = ProcessRecord(id="p", state=State.RUNNING, argv=("a",))
     first = PROCESS.encode(process)
     assert first == layout.encode(process)
-    assert PROCESS.encode(process) is first
+    assert PROCESS.item(process) is PROCESS.item(process)
     assert PROCESS.encode(replace(process, id="q")) == layout.encode(replace(process, id="q"))
