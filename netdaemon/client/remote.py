@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -52,6 +52,8 @@ class RemoteProcess:
         self.offset = record.end
         self.attached = False
         self._record = record
+        # What has been told since of what is in it: a record is made anew when somebody asks for it.
+        self._changed: dict[str, Any] = {}
         self._attachment: Attachment | None = None
         self._stdin: Stdin | None = None
         # The channels whose EOF has come, and the states, by generation: a new attachment is told them again.
@@ -92,7 +94,7 @@ class RemoteProcess:
         return {Channel.STDOUT} if one else {Channel.STDOUT, Channel.STDERR}
 
     def __repr__(self) -> str:
-        return f"<RemoteProcess {self.id} {self._record.state.value} {self._record.argv!r}>"
+        return f"<RemoteProcess {self.id} {self.record.state.value} {self._record.argv!r}>"
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -104,12 +106,14 @@ class RemoteProcess:
     @property
     def record(self) -> ProcessRecord:
         """The process as it was last told: its state is kept up to date while attached, its offsets are not."""
+        if self._changed:
+            self._record, self._changed = dataclasses.replace(self._record, **self._changed), {}
         return self._record
 
     @property
     def pid(self) -> int | None:
         """The kernel's number for it on the daemon's host; None once it has exited."""
-        return self._record.pid
+        return self.record.pid
 
     def when_exited(self) -> Deferred[ProcessRecord]:
         """A new Deferred that fires with the record once the process has exited: ``code`` xor ``signal``, or neither
@@ -121,8 +125,8 @@ class RemoteProcess:
         :raises NoSuchProcess: (errback) it was removed before we knew.
         :raises ConnectionClosed: (errback) the connection is lost, and there will be no other.
         """
-        if self._record.state in OVER:
-            return succeed(self._record)
+        if self.record.state in OVER:
+            return succeed(self.record)
         if self._lost is not None:
             return fail(self._lost)
         waiting: Deferred[ProcessRecord] = Deferred(self._exits_without)
@@ -144,7 +148,7 @@ class RemoteProcess:
         asking.addErrback(lambda failure: _log.failure("an exit could not be told", failure))
 
     def _exit_told(self, reply: OfProcess) -> None:
-        self._record = reply.process
+        self._record, self._changed = reply.process, {}
         self._exited()
 
     def _exit_unknown(self, failure: Failure) -> None:
@@ -159,7 +163,7 @@ class RemoteProcess:
     def _exited(self) -> None:
         exits, self._exits = self._exits, []
         for one in exits:
-            one.callback(self._record)
+            one.callback(self.record)
 
     # --- input -------------------------------------------------------------------------------------------------------
 
@@ -306,8 +310,8 @@ class RemoteProcess:
             if not message.payload:
                 if self._was_told(message.channel):
                     return
-                eof = tuple(sorted({*self._record.eof, message.channel}))
-                self._record = dataclasses.replace(self._record, eof=eof)
+                eof = {*self._changed.get("eof", self._record.eof), message.channel}
+                self._changed["eof"] = tuple(sorted(eof))
             self.offset = message.offset + len(message.payload)
         elif type(message) is Gap:
             self.offset = message.to
@@ -328,17 +332,14 @@ class RemoteProcess:
         return False
 
     def _status(self, status: Status) -> None:
-        over = status.state in OVER
-        self._record = dataclasses.replace(
-            self._record,
-            state=status.state,
-            generation=status.generation,
-            pid=None if over else (status.pid or self._record.pid),
-            code=status.code,
-            signal=status.signal,
-            core=status.core,
-            end=status.end or self._record.end,
-        )
+        changed = {name: getattr(status, name) for name in ("state", "generation", "code", "signal", "core")}
+        if status.state in OVER:
+            changed["pid"] = None
+        elif status.pid:
+            changed["pid"] = status.pid
+        if status.end:
+            changed["end"] = status.end
+        self._changed.update(changed)
 
     def _ended(self, reason: Reason) -> None:
         self.attached = False
