@@ -13,7 +13,7 @@ from netdaemon.wire.answers import Message
 from netdaemon.wire.client import ClientConnection, Parts
 
 # One read of the socket takes about what the kernel keeps for it; the buffer stays, for a fresh one costs page faults.
-RECEIVE = 256 * 1024
+RECEIVE = 512 * 1024
 
 # Parts of messages joined into one send.
 JOINED = 16

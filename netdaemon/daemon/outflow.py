@@ -12,7 +12,7 @@ from netdaemon.wire.server import ServerConnection
 from netdaemon.wire.v1 import MAX_OUTPUT
 
 # Output in one message: what one read of a pipe gives; a client reads it in one go.
-OUTPUT_CHUNK = 128 * 1024
+OUTPUT_CHUNK = 256 * 1024
 
 # Output sent to one client before the others have their turn.
 OUTPUT_TURN = 1 << 20

@@ -58,9 +58,9 @@ V1_HOLD = 60.0
 # What a LIST reply has besides its records, at most.
 LIST_FRAME = 256
 
-# A page of a LIST is as long as what the allocator has at hand, but for very long records: what is longer is given back
-# to the kernel and faulted in again each time. And how many records it is extended by at a time.
-LIST_PAGE, LIST_STEP = 64 * 1024, 64
+# A page of a LIST is as long as fits into the processor's cache, but for very long records; and how many records it is
+# extended by at a time.
+LIST_PAGE, LIST_STEP = 256 * 1024, 64
 LIST_MOST = MAX_MESSAGE - LIST_FRAME
 
 Answer = Reply | Deferred[Any]
