@@ -58,6 +58,10 @@ class Observer(Protocol):
     def behind(self) -> bool:
         """Whether there is something that it has not been told."""
 
+    @property
+    def express(self) -> bool:
+        """Whether, when it is woken, it sends all that has come at once, and can do so by pages."""
+
     def wake(self) -> None:
         """Look again."""
 
@@ -202,6 +206,11 @@ class Process:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
             return
         self.spool.empty()
+
+    @property
+    def express(self) -> bool:
+        """Whether there is one observer, and it takes what comes now at once."""
+        return len(self._observers) == 1 and self._observers[0].express
 
     def output_arrived(self) -> None:
         """There is more in the spool."""
