@@ -10,7 +10,7 @@ from netdaemon.wire.answers import Message, Taken
 from netdaemon.wire.commands import Data
 
 # Input in one message while several are under way: large enough to cost little, small enough to be accepted whole.
-CHUNK = 64 * 1024
+CHUNK = 256 * 1024
 
 # What one message of version 1 can carry.
 CHUNK_V1 = 0xFFFF

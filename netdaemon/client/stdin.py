@@ -14,8 +14,8 @@ from netdaemon.errors import AlreadyExited, ConnectionClosed, NetdaemonError, St
 from netdaemon.wire.answers import Taken
 from netdaemon.wire.commands import Data
 
-# One message of input: a pipe's default size, which the daemon moves in one go.
-CHUNK = 64 * 1024
+# One message of input: what the daemon moves into a pipe in one go, and half of what it lets wait.
+CHUNK = 256 * 1024
 
 # Input in version 1: one packet, less what stands around it.
 CHUNK_V1 = 32 * 1024

@@ -333,6 +333,8 @@ class ProcessTable:
         for process in fresh:
             self.on_exited(process)
         excess = len(self._exited) - self._settings.max_exited
+        if excess <= 0:
+            return
         for process in list(self._exited.values()):
             if excess <= 0:
                 return

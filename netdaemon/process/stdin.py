@@ -14,9 +14,10 @@ import termios
 from collections.abc import Callable
 
 from netdaemon.process.holes import PAGE, punch
+from netdaemon.process.pipes import PIPE_SIZE
 
-# A pty takes a line of at most 4,096 bytes at a time; a pipe takes 64 KiB.
-FEED = 65536
+# Moved at once: an enlarged pipe takes all of it. A pty takes a line of at most 4,096 bytes at a time.
+FEED = PIPE_SIZE
 
 
 class Hole(Exception):

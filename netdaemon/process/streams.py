@@ -12,19 +12,12 @@ from typing import Any, Protocol
 
 from twisted.internet.error import ConnectionLost
 
+from netdaemon.process.pipes import BIG, ENOUGH, PIPE_SIZE, enlarge
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.watching import Watched
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-
-# One read at one readiness: a tenth of a millisecond, for which everybody else waits. Half as much gives a third less
-# throughput.
-READ_SIZE = 256 * 1024
-
-# The evidence on which a pipe is enlarged (a default pipe's half) to hold as much as one read takes: then a read
-# empties it, and its writer is woken once. Larger, the two get in each other's way: a third less throughput at 1 MiB.
-BIG_READ = 32 * 1024
 
 # Where the kernel gives no count of what there is to read, as of a terminal: never more than this.
 UNCOUNTED = 1 << 20
@@ -134,15 +127,11 @@ class Output(Selectable):
 
     def move(self, spool: Spool, count: int) -> int:
         """Append up to *count* bytes, and no more than one read; 0 at the end."""
-        moved = spool.append_from(self.descriptor, self.channel, min(count, READ_SIZE), time.time_ns() // 1000)
-        self.flooding = moved >= BIG_READ
+        moved = spool.append_from(self.descriptor, self.channel, min(count, PIPE_SIZE), time.time_ns() // 1000)
+        self.flooding = moved >= BIG
         if self.flooding and not self._enlarged:
             self._enlarged = True
-            try:
-                fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, READ_SIZE)
-            except OSError:
-                # The kernel's limit for this user; what it refuses is not missed.
-                pass
+            enlarge(self.descriptor)
         return moved
 
     def drop(self, spool: Spool, count: int) -> int:
@@ -221,6 +210,7 @@ class Input(Selectable):
     def __init__(self, descriptor: int, owner: InputOwner) -> None:
         super().__init__(descriptor, owner)
         self._owner = owner
+        self._enlarged = False
 
     def doWrite(self) -> None:
         self._owner.feed()
@@ -235,6 +225,9 @@ class Input(Selectable):
 
     def push(self, stdin: Stdin) -> None:
         """Move what waits; raises BlockingIOError when no more fits."""
+        if stdin.waiting >= BIG and stdin.taken >= ENOUGH and not self._enlarged:
+            self._enlarged = True
+            enlarge(self.descriptor)
         while stdin.waiting:
             stdin.feed(self.descriptor)
 

@@ -21,10 +21,10 @@ from netdaemon.keeper import child
 from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.keeper.launch import resize
 from netdaemon.process.feeding import Feeding
+from netdaemon.process.pipes import PIPE_SIZE
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.streams import (
-    READ_SIZE,
     STDERR,
     STDIN,
     STDOUT,
@@ -191,11 +191,11 @@ class ProcessTransport:
         if self._watcher is not None:
             self._tell(self._watcher.outputStuck)
         try:
-            return output.move(self._spool, READ_SIZE) > 0
+            return output.move(self._spool, PIPE_SIZE) > 0
         except BlockingIOError:
             raise
         except OSError:
-            return output.drop(self._spool, READ_SIZE) > 0
+            return output.drop(self._spool, PIPE_SIZE) > 0
 
     def _arrived(self, output: Output, start: int, count: int) -> None:
         """*count* bytes from *start* on are new in the spool, or were dropped."""

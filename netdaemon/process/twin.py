@@ -12,8 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
-# What a twin holds at most: one read.
-TWIN_SIZE = 256 * 1024
+from netdaemon.process.pipes import PIPE_SIZE
 
 _NONBLOCK = os.SPLICE_F_NONBLOCK
 
@@ -51,7 +50,7 @@ class Twin:
         """
         if self._tee is None or not self._open():
             return 0
-        held = self._tee(pipe, self._writing, min(count, TWIN_SIZE), _NONBLOCK)
+        held = self._tee(pipe, self._writing, min(count, PIPE_SIZE), _NONBLOCK)
         self.offset, self.count = offset, max(0, held)
         if held < 0 and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR, errno.ENOMEM):
             # A kernel that does not know it, or does not let us: it will not, either, the next time.
@@ -63,7 +62,7 @@ class Twin:
             try:
                 self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
                 self._reading, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, TWIN_SIZE)
+                fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
             except OSError:
                 # No descriptors, or no memory; perhaps later.
                 self.close()

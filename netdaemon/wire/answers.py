@@ -22,7 +22,7 @@ from netdaemon.wire.records import (
 )
 
 # Input that may wait for one process: four default pipes' worth. Told in HELLO.
-WINDOW = 256 * 1024
+WINDOW = 512 * 1024
 
 # Characters of an error's message: more is not read by anybody, and what it quotes may be a whole argument.
 MESSAGE_MOST = 2000
