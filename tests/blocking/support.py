@@ -18,7 +18,7 @@ from netdaemon.wire.commands import Attach, Data, Hello, Request, Start
 from netdaemon.wire.records import ProcessRecord, State
 from netdaemon.wire.server import ServerConnection
 
-WINDOW = 256 * 1024
+WINDOW = 512 * 1024
 
 RECORD = ProcessRecord(id="bcdf", argv=("cat",), state=State.RUNNING, pid=7)
 EXITED = Status(state=State.EXITED, code=0, end=0)

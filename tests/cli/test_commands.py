@@ -127,7 +127,7 @@ def test_info(ndtool: Ndtool, daemon: Daemon) -> None:
     assert facts["pid"] == str(daemon.process.pid)
     told = ndtool.json("info")
     assert told["pid"] == daemon.process.pid
-    assert told["limits"]["window"] == 262144
+    assert told["limits"]["window"] == 524288
     assert told["counts"]["clients"] >= 1
 
 
@@ -194,7 +194,7 @@ def test_send_is_honest_about_what_was_not_accepted(ndtool: Ndtool) -> None:
     line = ndtool.fails(124, "send", "--timeout", "0.3", "deaf", input=bytes(1_000_000))
     # The daemon's window and what the pipe holds.
     accepted = int(re.search(r"(\d+) bytes were accepted", line)[1])  # type: ignore[index]
-    assert 262144 <= accepted <= 262144 + 1048576
+    assert 524288 <= accepted <= 524288 + 1048576
     assert ndtool.json("inspect", "deaf")["stdin_end"] == accepted
 
 

@@ -26,6 +26,7 @@ from netdaemon.errors import (
 )
 from netdaemon.keeper.child import LaunchError
 from netdaemon.wire.answers import (
+    WINDOW,
     Attached,
     DaemonInfo,
     End,
@@ -295,7 +296,7 @@ def test_input_to_a_child_that_never_reads() -> None:
                 break
             assert isinstance(reply, Taken)
             taken += reply.accepted
-        assert 256 * 1024 <= taken <= 256 * 1024 + 65536 + 4096
+        assert WINDOW <= taken <= WINDOW + 65536 + 4096
         got = b""
         while len(got) < taken:
             got += child.read()
