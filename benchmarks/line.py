@@ -49,8 +49,12 @@ class Line:
         self.socket.sendall(octets)
         return id
 
-    def _reply(self) -> tuple[int, Any]:
+    def reply(self) -> Any:
         """The next reply; events before it are thrown away."""
+        return self._reply()[1]
+
+    def _reply(self) -> tuple[int, Any]:
+        """The same, and the id of its request."""
         while True:
             id, message = self._next()
             if isinstance(message, Refusal):
@@ -61,7 +65,7 @@ class Line:
     def call(self, request: Request) -> Any:
         """The reply to *request*."""
         self.send(request)
-        return self._reply()[1]
+        return self.reply()
 
     def count(self, *select: str) -> int:
         """How many records LIST has, all its pages together."""

@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.harness import run
 from benchmarks.line import Line
 from benchmarks.place import Failed, Place
-from benchmarks.processes import descriptors
+from benchmarks.processes import descriptor_limit, descriptors
 from benchmarks.tables import Case, Plot, Scale, Table, Target
-from netdaemon.wire.commands import Info, Kill, Start, Wait
+from netdaemon.wire.commands import Data, Detach, Info, Kill, Start, Wait
 from netdaemon.wire.records import Pty
 
 CHILDREN = 5000
@@ -29,14 +29,19 @@ REQUESTS_LEAST = 2000
 TIMES = 3
 
 # What a child may be, besides the plainest with three pipes: to be found out is which has the fewest descriptors.
-SHAPES: dict[str, dict[str, Any]] = {"outputs merged": {"merge": True}, "on a terminal": {"pty": Pty()}}
+SHAPES: dict[str, dict[str, Any]] = {
+    "outputs merged": {"merge": True},
+    "outputs merged, input at its end": {"merge": True},
+    "on a terminal": {"pty": Pty()},
+}
+AT_ITS_END = "outputs merged, input at its end"
 
 # Children that show how many descriptors a shape has.
 SAMPLE = 8
 
 # What has exited, and who is connected, are not to take room from those that run. A few more must be started.
-OPTIONS = ("--clients=20", "--exited=20")
-SPARE = 10
+OPTIONS = ("--clients=20", "--exited=20", f"--processes={CHILDREN + 10}")
+SPARE = 100
 
 START = "/bin/true, from START until its exit is known"
 LISTED = "LIST of all, until a client has the records"
@@ -57,7 +62,13 @@ def many(place: Place, scale: Scale) -> Iterator[Table]:
         return [descriptors(pid) for pid in (daemon.pid, info.keeper_pid)]
 
     def start(count: int, shape: str) -> None:
-        children.extend(one.process.id for one in line.call_all([Start(argv=idle, **SHAPES[shape])] * count))
+        if shape != AT_ITS_END:
+            children.extend(one.process.id for one in line.call_all([Start(argv=idle, **SHAPES[shape])] * count))
+            return
+        for _ in range(count):
+            to = line.send(Start(argv=idle, attach=True, **SHAPES[shape]))
+            children.append(line.reply().process.id)
+            line.call_all([Data(to=to), Detach(to=to)])
 
     def end(process: str) -> None:
         line.call(Kill(process=process, signal=9))
@@ -71,7 +82,8 @@ def many(place: Place, scale: Scale) -> Iterator[Table]:
         while children:
             end(children.pop())
     shape = min(costs, key=lambda name: max(costs[name]))
-    most = min(scale.count(CHILDREN), info.limits.processes - SPARE)
+    room = descriptor_limit(daemon.pid) - max(counts()) - SPARE
+    most = min(scale.count(CHILDREN), room // max(costs[shape]))
     asked = max(REQUESTS_LEAST, scale.count(REQUESTS))
 
     def latency() -> dict[str, float]:
@@ -137,8 +149,8 @@ def many(place: Place, scale: Scale) -> Iterator[Table]:
             Case(P99, lambda: latency()["p99"] / 1000),
         ],
         targets=(Target(f"a request beside {most:,} children, 99th of 100 of {asked:,}", P99, most=20),),
-        note=f"the daemon's limit here is {info.limits.processes:,}; of such a child it has {in_daemon} descriptors, "
-        f"its keeper {in_keeper}",
+        note=f"the limit of descriptors here is {descriptor_limit(daemon.pid):,}; of such a child the daemon has "
+        f"{in_daemon}, its keeper {in_keeper}",
     )
 
 

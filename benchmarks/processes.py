@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 
@@ -14,6 +15,11 @@ def processor(pid: int) -> float:
 def descriptors(pid: int) -> int:
     """How many a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def descriptor_limit(pid: int) -> int:
+    """How many it may have open."""
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
 
 
 def memory(*pids: int) -> float:

@@ -217,6 +217,9 @@ def finish(gate: int) -> bool:
         except ConnectionResetError:
             # A second opening that came too late.
             told = b""
+        except OSError:
+            # No memory; it is still there the next time.
+            return False
         finally:
             sock.detach()
     if not told:

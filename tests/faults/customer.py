@@ -60,11 +60,14 @@ def jobs(known: Path) -> list[Job]:
     return [
         Job(argv=(*shell, f"cat {known}; echo ended >&2; exit 7"), stdout=data, stderr=b"ended\n", code=7),
         Job(argv=("/bin/cat",), stdout=echo, input=echo),
-        Job(
-            argv=(*shell, f"stty raw -echo; echo ready; head -c {len(typed)}"),
-            stdout=READY + typed,
-            input=typed,
-            pty=Pty(rows=24, columns=80),
+        *(
+            Job(
+                argv=(*shell, f"stty raw -echo; echo ready; head -c {count}"),
+                stdout=READY + typed[:count],
+                input=typed[:count],
+                pty=Pty(rows=24, columns=80),
+            )
+            for count in (len(typed), 100)
         ),
         *(Job(argv=("/bin/sleep", "1000"), code=None, scope=scope) for scope in Scope),
     ]
