@@ -118,8 +118,8 @@ class IOutputProtocol(Interface):
     def outputArrived(channel: int, length: int) -> None:
         """*length* bytes of *channel* have been appended."""
 
-    def outputExpress() -> bool:
-        """Whether output that comes now is sent to one reader at once, all of it and by pages."""
+    def outputExpress() -> int:
+        """How many readers are told of output that comes now; 0: none of them sends it at once, and by pages."""
 
     def outputBlocked() -> None:
         """There is output and no room for it: the child waits until ``resumeProducing`` is called."""

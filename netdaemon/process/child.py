@@ -27,7 +27,7 @@ class Child(ProcessProtocol):
     def outputArrived(self, channel: int, length: int) -> None:
         self._process.output_arrived()
 
-    def outputExpress(self) -> bool:
+    def outputExpress(self) -> int:
         return self._process.express
 
     def outputBlocked(self) -> None:

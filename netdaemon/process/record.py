@@ -47,6 +47,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset(),
 }
 
+# How many observers are asked, at each large read, whether they send at once: where none of these does, others may.
+ASKED = 4
+
 # What a terminal's line discipline takes for the end of input, unless the program has changed it.
 END_OF_TRANSMISSION = b"\x04"
 
@@ -208,9 +211,10 @@ class Process:
         self.spool.empty()
 
     @property
-    def express(self) -> bool:
-        """Whether there is one observer, and it takes what comes now at once."""
-        return len(self._observers) == 1 and self._observers[0].express
+    def express(self) -> int:
+        """How many observers there are, if some of the first take what comes now at once; otherwise 0."""
+        observers = self._observers
+        return len(observers) if any(one.express for one in observers[:ASKED]) else 0
 
     def output_arrived(self) -> None:
         """There is more in the spool."""

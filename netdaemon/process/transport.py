@@ -156,7 +156,8 @@ class ProcessTransport:
                 self._tell(self._watcher.outputBlocked)
             return False
         start = self._spool.end
-        if output.flooding and self._watcher is not None and self._watcher.outputExpress():
+        if output.flooding and self._watcher is not None and (readers := self._watcher.outputExpress()):
+            _twin.expect(readers)
             self._spool.twin = _twin
         try:
             more = self._move(output, room)

@@ -133,3 +133,56 @@ def test_where_there_is_none(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> Non
     assert fed.spool.segment(11, 100).twin is None
     assert bytes(fed.spool.segment(0, 100).data) == b"bytes again and again"
     fed.close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rounds=st.lists(
+        st.tuples(
+            st.integers(1, PIPE_SIZE), st.lists(st.integers(0, PIPE_SIZE), min_size=3, max_size=3), st.booleans()
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_several_readers(rounds: list[tuple[int, list[int], bool]]) -> None:
+    """Each has the same bytes, as far as its socket takes them, whoever of the others is full or does not come."""
+    fed, twin = Fed(1 << 20), Twin()
+    fcntl.fcntl(fed.writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    pairs = [socket.socketpair() for _ in range(3)]
+    expected = [bytearray() for _ in pairs]
+    got = [bytearray() for _ in pairs]
+    for ours, theirs in pairs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+    try:
+        for size, reads, all_come in rounds:
+            os.write(fed.writing, os.urandom(size))
+            begin = fed.spool.end
+            twin.expect(len(pairs))
+            fed.spool.twin = twin
+            moved = fed.spool.append_from(fed.reading, 1, PIPE_SIZE, 1)
+            fed.drain(size - moved)
+            for number, (ours, _) in enumerate(pairs):
+                segment = fed.spool.segment(begin, moved)
+                if segment.twin is not None and (all_come or number != 1):
+                    expected[number] += segment.data[: twin.send(ours.fileno(), moved)]
+            twin.empty()
+            fed.spool.twin = None
+            for number, (_, theirs) in enumerate(pairs):
+                try:
+                    got[number] += theirs.recv(reads[number])
+                except BlockingIOError:
+                    continue
+        for number, (ours, theirs) in enumerate(pairs):
+            ours.close()
+            theirs.setblocking(True)
+            while more := theirs.recv(1 << 20):
+                got[number] += more
+            assert got[number] == expected[number]
+    finally:
+        fed.close()
+        twin.close()
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
