@@ -268,6 +268,7 @@ class Process:
     def child_ended(self) -> None:
         """Its streams are closed, too."""
         self.ended = True
+        self._record = None
         self._transport = None
         self._waits.answer(Until.ENDED, self.record)
         self.on_ended(self)
@@ -346,14 +347,15 @@ class Process:
 
     def record(self) -> ProcessRecord:
         """The process as it is now; the same object for as long as nothing of it has changed."""
-        record, spool = self._record, self.spool
-        if (
-            record is None
-            or record.end != spool.end
-            or record.begin != spool.begin
-            or record.stdin_end != self.stdin.end
-        ):
-            self._record = record = self._make_record()
+        record = self._record
+        if record is not None:
+            if self.ended:
+                # No bytes come any more.
+                return record
+            spool = self.spool
+            if record.end == spool.end and record.begin == spool.begin and record.stdin_end == self.stdin.end:
+                return record
+        self._record = record = self._make_record()
         return record
 
     def _make_record(self) -> ProcessRecord:
