@@ -12,6 +12,10 @@ from netdaemon.wire.commands import Data
 # Input in one message while several are under way: large enough to cost little, small enough to be accepted whole.
 CHUNK = 256 * 1024
 
+# The first message over a connection; the next is twice as large, and so on: where connections are cut again and again,
+# something comes across each of them.
+CHUNK_FIRST = 64 * 1024
+
 # What one message of version 1 can carry.
 CHUNK_V1 = 0xFFFF
 
@@ -73,7 +77,8 @@ class Stdin:
         self._start = start
         self._window = max(window, chunk)
         # Alone a piece may fill the window; it goes in whole if there is room for it.
-        self._chunk = chunk if start is not None or chunk < CHUNK else self._window
+        self._largest = chunk if start is not None or chunk < CHUNK else self._window
+        self._chunk = self._first_chunk()
         self._waiting = bytearray()
         self._sent = 0
         self._under_way = 0
@@ -88,6 +93,9 @@ class Stdin:
         # Counts connections: an answer that belongs to an earlier one is none.
         self._connection = 0
         self._eof_in_doubt = False
+
+    def _first_chunk(self) -> int:
+        return self._largest if self._start is None else min(CHUNK_FIRST, self._largest)
 
     @property
     def room(self) -> int:
@@ -187,6 +195,8 @@ class Stdin:
             if answer.accepted < length:
                 self._stalled = True
             elif not self._stalled:
+                if length == self._chunk:
+                    self._chunk = min(2 * length, self._largest)
                 self._allowance = min(self._allowance + length, self._window)
         elif isinstance(answer, StdinFull):
             if answer.end is not None:
@@ -252,6 +262,7 @@ class Stdin:
     def disconnect(self) -> None:
         """The connection is lost: no answer comes any more, and nothing is sent until `resume`."""
         self._connection += 1
+        self._chunk = self._first_chunk()
         self.disconnected = True
         self._under_way = 0
         self._stalled = False

@@ -17,6 +17,10 @@ from netdaemon.wire.commands import Data
 # One message of input: what the daemon moves into a pipe in one go, and half of what it lets wait.
 CHUNK = 256 * 1024
 
+# The first message over a connection; the next is twice as large, and so on: where connections are cut again and again,
+# something comes across each of them.
+CHUNK_FIRST = 64 * 1024
+
 # Input in version 1: one packet, less what stands around it.
 CHUNK_V1 = 32 * 1024
 
@@ -93,9 +97,10 @@ class Stdin:
     def _bind(self, session: Requests, to: int) -> None:
         self._session = session
         self._to = to
-        self._limit = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
+        self._largest = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
+        self._limit = min(CHUNK_FIRST, self._largest)
         # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
-        self._most = max(session.window, self._limit) if self._sole_writer else self._limit
+        self._most = max(session.window, self._largest) if self._sole_writer else self._largest
         self._room = self._most
 
     @property
@@ -279,7 +284,9 @@ class Stdin:
         self._delay = BACKOFF_LEAST
         if accepted < length:
             self._go_back(piece[accepted:])
-        elif self._room < self._most:
+        else:
+            if length == self._limit:
+                self._limit = min(2 * length, self._largest)
             self._room = min(2 * self._room, self._most)
         self._safe_now(accepted, reply.end)
         self._push()

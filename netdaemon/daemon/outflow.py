@@ -14,6 +14,10 @@ from netdaemon.wire.v1 import MAX_OUTPUT
 # Output in one message: what one read of a pipe gives; a client reads it in one go.
 OUTPUT_CHUNK = 256 * 1024
 
+# The first over a connection; the next is twice as large, and so on: where connections are cut again and again,
+# something comes across each of them.
+OUTPUT_CHUNK_FIRST = 64 * 1024
+
 # Output sent to one client before the others have their turn.
 OUTPUT_TURN = 1 << 20
 
@@ -38,6 +42,7 @@ class Outflow:
         self._transport: Any = None
         self._direct: Any = None
         self._takes_twins = False
+        self._chunk = OUTPUT_CHUNK_FIRST
         self._willing = True
         self._mute = False
         self._waiting: dict[Attachment, None] = {}
@@ -145,12 +150,15 @@ class Outflow:
     def _send_waiting(self) -> None:
         sent = 0
         waiting = self._waiting
-        chunk = OUTPUT_CHUNK if self._connection.version == 2 else MAX_OUTPUT
+        if self._connection.version == 1:
+            self._chunk = MAX_OUTPUT
         while waiting and self._willing:
             attachment = next(iter(waiting))
             del waiting[attachment]
-            size = attachment.send(chunk)
+            size = attachment.send(self._chunk)
             if size:
+                if size == self._chunk < OUTPUT_CHUNK and self._connection.version == 2:
+                    self._chunk = min(2 * size, OUTPUT_CHUNK)
                 waiting[attachment] = None
                 sent += size
                 if sent >= OUTPUT_TURN:

@@ -47,6 +47,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset(),
 }
 
+# Seconds for which the ends of streams wait for an exit that has been seen and not yet been told by the keeper.
+EXIT_WITHIN = 0.01
+
 # How many observers are asked, at each large read, whether they send at once: where none of these does, others may.
 ASKED = 4
 
@@ -100,6 +103,7 @@ class Process:
         # Replaced, never changed, as all that a record is made of.
         self._closed: frozenset[int] = frozenset()
         self._waking: Any = None
+        self._lingered = False
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
         # The record that was made last; None: what it was made of has changed, other than by bytes that came.
@@ -222,6 +226,11 @@ class Process:
 
     def _wake_late(self) -> None:
         self._waking = None
+        if self._transport is not None and self._transport.exiting and not self._lingered:
+            # Its exit comes within a moment, and is told and saved together with the ends.
+            self._lingered = True
+            self._waking = self._reactor.callLater(EXIT_WITHIN, self._wake_late)
+            return
         self.save()
         self._wake()
 

@@ -88,6 +88,8 @@ class ProcessTransport:
         self._watcher: Any = protocol if IOutputProtocol.providedBy(protocol) else None
         self.reading = False
         self._settled = status is not None
+        # Whether the child has exited, and its status was asked for.
+        self.exiting = False
         # What is to be done at the next turn, and again because the status was not there.
         self._catching_up: Any = None
         self._keeping: Any = None
@@ -281,6 +283,7 @@ class ProcessTransport:
 
     def exit_seen(self) -> None:
         self._asking = None
+        self.exiting = True
         collected: Deferred[ExitStatus | None] = self._launcher.collect(self._launched)
         collected.addCallback(self._collected)
         collected.addErrback(lambda failure: _log.failure("the exit of a process cannot be told", failure))
@@ -289,6 +292,7 @@ class ProcessTransport:
         if status is not None:
             self._exited(status)
         elif not self._ended:
+            self.exiting = False
             self._asking = self.reactor.callLater(TRACED, self.exit_seen)
 
     def _exited(self, status: ExitStatus) -> None:

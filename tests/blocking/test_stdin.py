@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from netdaemon.blocking import Client
-from netdaemon.blocking.stdin import CHUNK
+from netdaemon.blocking.stdin import CHUNK_FIRST
 from netdaemon.errors import AlreadyExited, Denied, Refusal, RemoteProtocolError, StdinClosed, StdinHole, TimedOut
 from netdaemon.wire.answers import Output, Taken
 from netdaemon.wire.commands import Data, Request, Start
@@ -55,7 +55,7 @@ def test_several_pieces_are_under_way_at_once_and_not_more_than_the_window() -> 
         assert remote.stdin.put(bytes(1 << 20)) == WINDOW
         for _ in range(20):
             client.pump(0.01)
-        assert remote.stdin._under_way == WINDOW // CHUNK > 1
+        assert remote.stdin._under_way == WINDOW // CHUNK_FIRST > 1
         assert remote.stdin.room == 0
         assert client.due is None
         hold.set()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from netdaemon.client.stdin import BACKOFF_LEAST, BACKOFF_MOST, CHUNK, Stdin
+from netdaemon.client.stdin import BACKOFF_LEAST, BACKOFF_MOST, CHUNK, CHUNK_FIRST, Stdin
 from netdaemon.errors import AlreadyExited, ConnectionClosed, Refusal, StdinClosed, StdinFull, StdinHole
 from netdaemon.wire.answers import Taken
 from netdaemon.wire.commands import Data
@@ -129,7 +129,12 @@ def test_one_of_several_writers_has_one_message_under_way() -> None:
     child = Child()
     child.base = 1000
     stdin = stdin_of(child, sole_writer=False)
-    stdin.write(b"x" * (2 * CHUNK))
+    stdin.write(b"x" * (4 * CHUNK))
+    size = CHUNK_FIRST
+    while size < CHUNK:
+        assert [(one.at, len(one.payload)) for one, _ in child.requests] == [(None, size)]
+        child.answer(1)
+        size *= 2
     assert [(one.at, len(one.payload)) for one, _ in child.requests] == [(None, CHUNK)]
     child.base = 5000
     child.answer(1)

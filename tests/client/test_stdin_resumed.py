@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdaemon.client.stdin import BACKOFF_MOST, CHUNK, Stdin
+from netdaemon.client.stdin import BACKOFF_MOST, CHUNK, CHUNK_FIRST, Stdin
 from netdaemon.errors import AlreadyExited, ConnectionClosed, NetdaemonError, StdinClosed
 from netdaemon.wire.commands import Data
 from tests.client.support import pending, result
@@ -117,19 +117,19 @@ def test_what_may_have_been_taken_fails_and_what_follows_goes_on() -> None:
     safe = stdin.write(b"a")
     child.answer()
     assert result(safe) == 1
-    large, small, next_ = stdin.write(b"x" * (2 * CHUNK)), stdin.write(b"yy"), stdin.write(b"zz")
+    large, small, next_ = stdin.write(b"x" * (2 * CHUNK_FIRST)), stdin.write(b"yy"), stdin.write(b"zz")
     closing = stdin.close()
     lose(child, carried_out=1)
     stdin.interrupt()
     stdin.resume(child, 5, child.end)
-    with pytest.raises(ConnectionClosed, match=f"from 1 to {1 + CHUNK} meanwhile"):
+    with pytest.raises(ConnectionClosed, match=f"from 1 to {1 + CHUNK_FIRST} meanwhile"):
         result(large)
     assert sent(child) == [Data(to=5, payload=b"yyzz")]
     assert moved[-1] == 4
     child.answer()
     child.answer()
-    assert [result(one) for one in (small, next_)] == [CHUNK + 3, CHUNK + 5]
-    assert child.taken == b"a" + b"x" * CHUNK + b"yyzz"
+    assert [result(one) for one in (small, next_)] == [CHUNK_FIRST + 3, CHUNK_FIRST + 5]
+    assert child.taken == b"a" + b"x" * CHUNK_FIRST + b"yyzz"
     assert child.eof
     assert result(closing) is None
     assert stdin.pending == 0
