@@ -95,14 +95,10 @@ class IKeeper(ILauncher):
 class IDirectTransport(Interface):
     """A transport that can send several buffers in one system call, without keeping a copy where it need not."""
 
-    takesTwins = Attribute("Whether `sendTwin` can do it without a copy; where not, it is not to be called.")
     waiting = Attribute("How many bytes wait to be sent; at 0 the next `sendParts` goes to the kernel at once.")
 
     def sendParts(parts: Sequence[bytes | memoryview]) -> None:
         """Send *parts* after all that waits. What the kernel does not take is copied: the caller may overwrite it."""
-
-    def sendTwin(parts: Sequence[bytes | memoryview], data: memoryview, twin: Any) -> None:
-        """Send *parts* and then *data*, which a `netdaemon.process.twin.Twin` has at its beginning, from there."""
 
 
 class IPeerCredentials(Interface):
@@ -117,9 +113,6 @@ class IOutputProtocol(Interface):
 
     def outputArrived(channel: int, length: int) -> None:
         """*length* bytes of *channel* have been appended."""
-
-    def outputExpress() -> int:
-        """How many readers are told of output that comes now; 0: none of them sends it at once, and by pages."""
 
     def outputBlocked() -> None:
         """There is output and no room for it: the child waits until ``resumeProducing`` is called."""

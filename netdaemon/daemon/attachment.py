@@ -14,10 +14,6 @@ from netdaemon.wire.records import Reason
 class Outlet(Protocol):
     """The peer, as an attachment sees it."""
 
-    @property
-    def express(self) -> bool:
-        """Whether it sends what there is at once, and by pages."""
-
     def ready(self, attachment: Attachment) -> None:
         """There is something to send for *attachment*."""
 
@@ -66,11 +62,6 @@ class Attachment:
     def behind(self) -> bool:
         """Whether the client has not been sent everything."""
         return self.cursor.behind
-
-    @property
-    def express(self) -> bool:
-        """Whether whatever comes now goes out when it is told of."""
-        return self._begun and not self.paused and self.outlet.express and self.cursor.takes_all
 
     def begin(self) -> None:
         """The reply is out: events may follow."""

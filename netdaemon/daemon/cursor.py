@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator
 from netdaemon.process.record import Process
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Gap, Output, Status
-from netdaemon.wire.records import Channel
 
 Item = Segment | Gap | Output | Status
-
-BOTH = frozenset({Channel.STDOUT, Channel.STDERR})
 
 # What a reader that is renewed must have read to have its right to hold anew.
 RENEWED_AFTER = 1 << 20
@@ -96,11 +93,6 @@ class Cursor:
     def behind(self) -> bool:
         """Whether there is something that has not been told."""
         return self.offset < self.process.spool.end or self._point < len(self.process.points)
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether it is caught up, and wants whatever comes next."""
-        return len(self._channels) == len(BOTH) and not self.behind
 
     def give_up(self) -> Iterator[Gap | Output | Status]:
         """All that has not been told, without the output itself: a gap in its place, then what happened."""

@@ -41,7 +41,6 @@ class Outflow:
         self._reactor = reactor
         self._transport: Any = None
         self._direct: Any = None
-        self._takes_twins = False
         self._chunk = OUTPUT_CHUNK_FIRST
         self._willing = True
         self._mute = False
@@ -55,7 +54,6 @@ class Outflow:
         """Send on *transport* from here on."""
         self._transport = transport
         self._direct = IDirectTransport(transport, None)
-        self._takes_twins = self._direct is not None and self._direct.takesTwins
 
     def close(self) -> None:
         """Send nothing any more, whatever comes about."""
@@ -112,18 +110,6 @@ class Outflow:
         if self._willing and self._joined is None and self._turn is None:
             self.send_waiting()
 
-    @property
-    def express(self) -> bool:
-        """Whether the next `ready` sends at once, nothing is before it, and it can be sent by pages."""
-        return (
-            self._takes_twins
-            and self._willing
-            and self._joined is None
-            and self._turn is None
-            and not self._waiting
-            and not self._direct.waiting
-        )
-
     def forget(self, attachment: Attachment) -> None:
         """*attachment* is over."""
         self._waiting.pop(attachment, None)
@@ -175,10 +161,7 @@ class Outflow:
         head = self._connection.output_head(id, segment.channel, segment.offset, segment.time, len(segment.data))
         if not self._connection.packets:
             before, self._joined, self._joined_size = self._joined or [], [], 0
-            if segment.twin is not None and self._takes_twins:
-                self._direct.sendTwin((*before, head), segment.data, segment.twin)
-            else:
-                self._send_parts((*before, head, segment.data))
+            self._send_parts((*before, head, segment.data))
             return
         if self._joined:
             self.flush()

@@ -366,10 +366,6 @@ class Peer(TwistedProtocol):
         self._outflow.forget(attachment)
         self._daemon.detached(self, attachment)
 
-    @property
-    def express(self) -> bool:
-        return self._outflow.express
-
     def ready(self, attachment: Attachment) -> None:
         self._outflow.ready(attachment)
 

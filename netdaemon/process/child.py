@@ -27,9 +27,6 @@ class Child(ProcessProtocol):
     def outputArrived(self, channel: int, length: int) -> None:
         self._process.output_arrived()
 
-    def outputExpress(self) -> int:
-        return self._process.express
-
     def outputBlocked(self) -> None:
         self._process.output_blocked()
 

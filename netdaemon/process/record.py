@@ -50,9 +50,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 # Seconds for which the ends of streams wait for an exit that has been seen and not yet been told by the keeper.
 EXIT_WITHIN = 0.01
 
-# How many observers are asked, at each large read, whether they send at once: where none of these does, others may.
-ASKED = 4
-
 # What a terminal's line discipline takes for the end of input, unless the program has changed it.
 END_OF_TRANSMISSION = b"\x04"
 
@@ -63,10 +60,6 @@ class Observer(Protocol):
     @property
     def behind(self) -> bool:
         """Whether there is something that it has not been told."""
-
-    @property
-    def express(self) -> bool:
-        """Whether, when it is woken, it sends all that has come at once, and can do so by pages."""
 
     def wake(self) -> None:
         """Look again."""
@@ -213,12 +206,6 @@ class Process:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
             return
         self.spool.empty()
-
-    @property
-    def express(self) -> int:
-        """How many observers there are, if some of the first take what comes now at once; otherwise 0."""
-        observers = self._observers
-        return len(observers) if any(one.express for one in observers[:ASKED]) else 0
 
     def output_arrived(self) -> None:
         """There is more in the spool."""

@@ -20,7 +20,6 @@ from typing import Protocol
 
 from netdaemon.process.holes import PAGE, punch
 from netdaemon.process.slots import Slots
-from netdaemon.process.twin import Twin
 
 MAGIC = b"NDSPOOL2"
 
@@ -73,15 +72,13 @@ class Reader(Protocol):
 class Segment:
     """A stretch of bytes of one channel, read at about one time."""
 
-    __slots__ = ("channel", "data", "offset", "time", "twin")
+    __slots__ = ("channel", "data", "offset", "time")
 
-    def __init__(self, offset: int, channel: int, time: int, data: memoryview, twin: Twin | None = None) -> None:
+    def __init__(self, offset: int, channel: int, time: int, data: memoryview) -> None:
         self.offset = offset
         self.channel = channel
         self.time = time
         self.data = data
-        # Has the same bytes, at its beginning.
-        self.twin = twin
 
 
 class Spool:
@@ -93,7 +90,6 @@ class Spool:
     :ivar saved: octets that go with it.
     :ivar begin: the offset of the oldest byte that is kept.
     :ivar end: the offset after the newest.
-    :ivar twin: has what is appended next, too, as far as possible; None: nobody needs that.
     :ivar given_up: how many kept bytes have made room for newer ones because the disk was full.
     :ivar degraded: whether bytes are copied through this program, because splice does not work on this file:
         a kill at the wrong moment could lose them.
@@ -113,7 +109,6 @@ class Spool:
         self._start = PAGE + -(-self.capacity * MARK.size // PAGE) * PAGE
         self.begin = 0
         self.end = 0
-        self.twin: Twin | None = None
         self.given_up = 0
         self.degraded = False
         self._descriptor = descriptor
@@ -252,9 +247,6 @@ class Spool:
         self._mark(channel, now)
         count = min(count, self.size - place)
         if not self.degraded:
-            if self.twin is not None:
-                # What is written to the pipe between the two calls is for the next time.
-                count = self.twin.count or self.twin.fill(pipe, count, self.end) or count
             try:
                 return os.splice(pipe, self._descriptor, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
             except OSError as error:
@@ -412,11 +404,7 @@ class Spool:
             except OSError:
                 # A map takes a descriptor, and memory of the kernel's: for want of them it is read.
                 return Segment(offset, note & 3, note >> 2, memoryview(os.pread(self._descriptor, length, start)))
-        data = self._view[start : start + length]
-        twin = self.twin
-        if twin is not None and (twin.offset != offset or twin.count < length):
-            twin = None
-        return Segment(offset, note & 3, note >> 2, data, twin)
+        return Segment(offset, note & 3, note >> 2, self._view[start : start + length])
 
     def rest(self) -> None:
         """Nobody reads for the time being: give back what only reading needs."""

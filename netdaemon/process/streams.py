@@ -98,8 +98,6 @@ class Output(Selectable):
         # How many bytes must be read before the exit may be told; None while there is no exit to tell.
         self.owed: int | None = None
         self._enlarged = False
-        # Whether the last read was a large one: the next may be worth more than the fewest system calls.
-        self.flooding = False
 
     def doRead(self) -> None:
         self._owner.readable(self)
@@ -128,8 +126,7 @@ class Output(Selectable):
     def move(self, spool: Spool, count: int) -> int:
         """Append up to *count* bytes, and no more than one read; 0 at the end."""
         moved = spool.append_from(self.descriptor, self.channel, min(count, PIPE_SIZE), time.time_ns() // 1000)
-        self.flooding = moved >= BIG
-        if self.flooding and not self._enlarged:
+        if moved >= BIG and not self._enlarged:
             self._enlarged = True
             enlarge(self.descriptor)
         return moved

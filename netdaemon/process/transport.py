@@ -32,7 +32,6 @@ from netdaemon.process.streams import (
     Output,
     TerminalOutput,
 )
-from netdaemon.process.twin import Twin
 from netdaemon.reasons import ended_by
 from netdaemon.signal_names import number_of
 from netdaemon.watching import RETRY
@@ -52,9 +51,6 @@ ROLES = {
     STDOUT: (child.STDOUT, *child.RELAYS[2:]),
     STDERR: (child.STDERR,),
 }
-
-# Filled and emptied within one read.
-_twin = Twin()
 
 _log = Logger()
 
@@ -158,9 +154,6 @@ class ProcessTransport:
                 self._tell(self._watcher.outputBlocked)
             return False
         start = self._spool.end
-        if output.flooding and self._watcher is not None and (readers := self._watcher.outputExpress()):
-            _twin.expect(readers)
-            self._spool.twin = _twin
         try:
             more = self._move(output, room)
         except BlockingIOError:
@@ -172,9 +165,6 @@ class ProcessTransport:
         finally:
             # Of a terminal's output some may have been kept before a failure.
             self._arrived(output, start, self._spool.end - start)
-            if self._spool.twin is not None:
-                self._spool.twin.empty()
-                self._spool.twin = None
         if not more:
             self._close_output(output)
         return True

@@ -108,32 +108,12 @@ class StreamTransport(Watched, tcp.Connection):
                 sent = 0
             if sent == sum(map(len, parts)):
                 return
-        self._write_rest(parts, sent)
-
-    def _write_rest(self, parts: Sequence[bytes | memoryview], sent: int) -> None:
-        """Send what is left of *parts* when the kernel takes it."""
         rest = []
         for part in parts:
             if sent < len(part):
                 rest.append(memoryview(part)[sent:])
             sent = max(0, sent - len(part))
         self.write(b"".join(rest))
-
-    takesTwins = True
-
-    def sendTwin(self, parts: Sequence[bytes | memoryview], data: memoryview, twin: Any) -> None:
-        sent = moved = 0
-        if not self.waiting and self.connected and not self.disconnecting:
-            try:
-                sent = self.socket.sendmsg(parts, (), socket.MSG_MORE)
-            except OSError:
-                # As above.
-                sent = 0
-            if sent == sum(map(len, parts)):
-                moved = twin.send(self.socket.fileno(), len(data))
-                if moved == len(data):
-                    return
-        self._write_rest((*parts, data), sent + moved)
 
     def peerCredentials(self) -> tuple[int, int, int]:
         raw = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -143,8 +123,6 @@ class StreamTransport(Watched, tcp.Connection):
 
 class PacketTransport(StreamTransport):
     """A connected SOCK_SEQPACKET socket: one ``dataReceived``, one ``sendParts``, one ``write`` is one packet."""
-
-    takesTwins = False
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: Any, address: str) -> None:
         super().__init__(sock, protocol, reactor, address)

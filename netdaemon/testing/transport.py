@@ -23,8 +23,6 @@ PIPE_SIZE = 208 * 1024
 class MemoryTransport:
     """One end of a connection in memory, with room for so many bytes and a peer that may not read."""
 
-    takesTwins = False
-
     def __init__(self, reactor: MemoryReactor, protocol: IProtocol, uid: int) -> None:
         self.protocol: Any = protocol
         self.other: MemoryTransport
@@ -55,9 +53,6 @@ class MemoryTransport:
         self._queue.append(data)
         self.waiting += len(data)
         self._move()
-
-    def sendTwin(self, parts: Sequence[bytes | memoryview], data: memoryview, twin: Any) -> None:
-        self.sendParts((*parts, data))
 
     def loseConnection(self) -> None:
         self.disconnecting = True

@@ -150,7 +150,6 @@ CASES = (
     Case(calls="?fork,?vfork,?clone,?clone3", errors="EAGAIN ENOMEM", every=2, refusals=(LAUNCH,), options=ALONE),
     Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, refusals=(LAUNCH,), options=ALONE),
     Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, refusals=(LAUNCH,)),
-    Case(calls="tee", errors="EAGAIN ENOMEM EINVAL", every=3),
     Case(calls="?waitpid,wait4,waitid", errors="EINTR", every=2, options=ALONE),
     Case(calls="pidfd_send_signal,kill", errors="EPERM", every=3, refusals=(Denied.code,)),
     Case(calls="chdir", errors="EIO EACCES", every=2, refusals=(LAUNCH,), options=ALONE),
