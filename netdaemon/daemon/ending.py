@@ -52,7 +52,7 @@ class Ending:
             self._kill([process for process in left if process.status is None])
             for process in left:
                 if process.state is State.STARTING:
-                    # Its child waits to be let to its program, and is not going to be.
+                    # It is not known to run, and is seen to when it is forgotten.
                     one_exited(None, process.id)
 
         late = self._reactor.callLater(self._grace, kill)

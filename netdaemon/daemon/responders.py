@@ -58,9 +58,8 @@ V1_HOLD = 60.0
 # What a LIST reply has besides its records, at most.
 LIST_FRAME = 256
 
-# A page of a LIST is as long as fits into the processor's cache, but for very long records; and how many records it is
-# extended by at a time.
-LIST_PAGE, LIST_STEP = 256 * 1024, 64
+# A page of a LIST is as long as fits into the processor's cache, but for very long records.
+LIST_PAGE = 256 * 1024
 LIST_MOST = MAX_MESSAGE - LIST_FRAME
 
 Answer = Reply | Deferred[Any]
@@ -149,14 +148,17 @@ def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     # Version 1 has no pages.
     pages = peer.connection.version == 2
     size = 0
-    while (size < LIST_PAGE or not pages) and (some := [process.record() for process in islice(found, LIST_STEP)]):
-        records += some
-        size += sum(map(len, map(PROCESS.item, some)))
-    complete = next(found, None) is None
-    while len(records) > limit or (size > LIST_MOST and pages and len(records) > 1):
-        # One too many, to see that there are more; or those at the end are very long.
-        size -= len(PROCESS.item(records.pop()))
-        complete = False
+    complete = True
+    for process in found:
+        record = process.record()
+        size += len(PROCESS.item(record))
+        if len(records) == limit or (size > LIST_MOST and records and pages):
+            complete = False
+            break
+        records.append(record)
+        if size >= LIST_PAGE and pages:
+            complete = next(found, None) is None
+            break
     if complete:
         return Listing(processes=tuple(records))
     last = records[-1]

@@ -1,7 +1,8 @@
-"""A start that happens at most once, whoever is killed: the child takes its claim before it executes anything.
+"""A start of which it is known afterwards whether it may have happened: the child takes a claim before it executes.
 
 A claim is a memory file of one byte. The child takes it by emptying it, as it opens it; whoever seals its size before
-has revoked it, and the child cannot open it any more. The kernel lets one of the two be first.
+has revoked it, and the child cannot open it any more. The kernel lets one of the two be first. It does not keep several
+children from taking the same one: whoever asks for a second child has revoked the claim of the first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Fork and execute a child with exactly the attributes asked for, or tell at which stage and why not; no policy.
 
 The child gets descriptors 0, 1 and 2 and no others, a session of its own, default signal dispositions, an empty
-signal mask, the environment that was sent and nothing else. What goes wrong between fork and exec comes back over a
-close-on-exec socket, the gate, as (stage, errno): its end without a word means that the program runs.
+signal mask, the environment that was sent and nothing else. It is spawned, by the C library, or forked: then what goes
+wrong between fork and exec comes back over a close-on-exec socket, the gate, as (stage, errno), and its end without a
+word means that the program runs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from netdaemon.keeper.messages import close_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 # Where a program without a slash is looked for when the environment that was sent has no PATH.
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
@@ -83,6 +84,12 @@ class Ends:
 # The descriptor limit that children get, soft and hard; None: ours, which is as we were given it.
 children_limit: tuple[int, int] | None = None
 
+# Numbers below any limit, for what is to become a program's 0, 1 and 2, and one for nothing: the C library refuses to
+# duplicate a descriptor whose number the new program may not have, and numbers here are high once there are many
+# children.
+RESERVED = 4
+_reserved: list[int] = []
+
 # How many descriptors were wanted; 0: as many as the hard limit allows.
 _wanted = 0
 
@@ -94,6 +101,11 @@ def raise_limit(wanted: int = 0) -> None:
     """
     global children_limit, _wanted
     children_limit, _wanted = resource.getrlimit(resource.RLIMIT_NOFILE), wanted
+    while len(_reserved) < RESERVED:
+        one = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if one > 2:
+            # What is not, stays: nothing of ours is to be 0, 1 or 2.
+            _reserved.append(one)
     _raise_again()
 
 
@@ -122,6 +134,26 @@ def with_limit_of_children(execute: Callable[[], int]) -> int:
         return execute()
     finally:
         _raise_again()
+
+
+def with_streams(streams: tuple[int, int, int], execute: Callable[[list[Any]], int]) -> int:
+    """Call *execute*, which has another program executed with the limits that we had, with what makes *streams* its 0,
+    1 and 2 (``file_actions`` of `os.posix_spawn`)."""
+    if not _reserved:
+        sources = _above_two(streams)
+    else:
+        sources = _reserved[:3]
+        for source, stream in zip(sources, streams, strict=True):
+            os.dup2(stream, source, inheritable=False)
+    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)]
+    try:
+        return with_limit_of_children(lambda: execute(actions))
+    finally:
+        for source in sources:
+            if _reserved:
+                os.dup2(_reserved[3], source, inheritable=False)
+            elif source not in streams:
+                os.close(source)
 
 
 def settle_signals() -> None:
@@ -280,13 +312,11 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
     :raises LaunchError: there is no child.
     """
     environment = _environment(spec)
-    sources = _above_two(streams)
-    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)]
     taking = [] if claimed < 0 else [claim.taking(claimed)]
 
-    def execute(path: bytes) -> int:
+    def execute(path: bytes, actions: list[Any]) -> int:
         if taking:
-            # A place in PATH before this one had none.
+            # An earlier attempt took it, and executed nothing.
             claim.renew(claimed)
         return os.posix_spawn(
             path,
@@ -306,7 +336,7 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
         here = os.open(".", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
         os.chdir(spec.cwd)
         stage = "exec"
-        return with_limit_of_children(lambda: _first_executable(spec, execute))
+        return with_streams(streams, lambda actions: _first_executable(spec, lambda path: execute(path, actions)))
     except OSError as error:
         raise LaunchError(stage, error.errno or 0) from error
     finally:
@@ -318,9 +348,6 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
                 # The child may be running by now, and nothing of ours depends on where this process is.
                 pass
             os.close(here)
-        for source in sources:
-            if source not in streams:
-                os.close(source)
 
 
 def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:
@@ -399,8 +426,11 @@ def _first_executable(spec: Spec, execute: Callable[[bytes], int]) -> int:
         return execute(spec.path)
     found = errno.ENOENT
     for directory in _environment(spec).get(b"PATH", DEFAULT_PATH).split(b":"):
+        path = (directory or b".") + b"/" + spec.path
         try:
-            return execute((directory or b".") + b"/" + spec.path)
+            # Before an attempt, which costs more and takes a claim.
+            os.stat(path)
+            return execute(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError:

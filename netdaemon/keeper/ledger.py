@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from netdaemon.keeper import child
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Spec
@@ -129,6 +130,13 @@ class Ledger:
         else:
             self.dying.add(pidfd)
 
+    def abandon(self, id: str) -> None:
+        """End a child whose start nobody waits for any more, and keep nothing of it."""
+        entry = self.entries.get(id)
+        if entry is not None and PIDFD in entry.roles:
+            child.kill_group(entry.pid, entry.roles[PIDFD], signal.SIGKILL)
+        self.forget(id)
+
     def bury(self, pidfd: int) -> None:
         """A child that nobody asks for has exited."""
         self.dying.discard(pidfd)
@@ -138,13 +146,13 @@ class Ledger:
     def kill(self, number: int) -> None:
         """Signal the groups of all children."""
         for entry in self.entries.values():
-            if entry.pid:
+            if entry.pid and PIDFD in entry.roles:
                 child.kill_group(entry.pid, entry.roles[PIDFD], number)
 
     @property
     def alive(self) -> int:
         """How many children have not exited."""
-        return sum(bool(entry.pid) and not child.has_exited(entry.roles[PIDFD]) for entry in self.entries.values())
+        return sum(PIDFD in one.roles and not child.has_exited(one.roles[PIDFD]) for one in self.entries.values())
 
     # --- how it is handed on -----------------------------------------------------------------------------------------
 

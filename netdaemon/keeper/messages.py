@@ -133,7 +133,7 @@ class Channel:
         try:
             if self._outgoing or not self._send(body, given):
                 # Whoever sends it may close them meanwhile.
-                self._outgoing.append((body, [os.dup(one) for one in given]))
+                self._outgoing.append((body, _duplicates(given)))
         finally:
             if file >= 0:
                 os.close(file)
@@ -206,6 +206,17 @@ class Channel:
             close_all(descriptors)
         self._outgoing.clear()
         self.socket.close()
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    made: list[int] = []
+    try:
+        for one in descriptors:
+            made.append(os.dup(one))
+    except BaseException:
+        close_all(made)
+        raise
+    return made
 
 
 def close_all(descriptors: Iterable[int]) -> None:

@@ -7,7 +7,7 @@ import signal
 import time
 
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.launch import with_limit_of_children
+from netdaemon.keeper.launch import with_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,16 +84,17 @@ class Restarts:
                 os.chdir(command.cwd)
             except OSError as error:
                 say(f"{os.fsdecode(command.cwd)}: {error.strerror}; starting the daemon in / instead")
-            self.pid = with_limit_of_children(
-                lambda: os.posix_spawnp(
+            self.pid = with_streams(
+                (nothing, 1, 2),
+                lambda actions: os.posix_spawnp(
                     command.path,
                     command.argv,
                     env,
-                    file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)],
+                    file_actions=actions,
                     setsid=True,
                     setsigmask=(),
                     setsigdef=_RESET,
-                )
+                ),
             )
         except OSError as error:
             self.later(f"{os.fsdecode(command.path)}: {error.strerror}")

@@ -71,6 +71,10 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
     except LaunchError as error:
         keeper.tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
         return
+    except (ValueError, OSError) as error:
+        # What no program can be given.
+        keeper.tell(one, b"refused", id.encode(), b"exec", b"%d" % (getattr(error, "errno", None) or errno.EINVAL))
+        return
     fields, ours = keeper.ledger.described(id)
     if not keeper.tell(one, b"launched", *fields, descriptors=ours):
         keeper.ledger.forget(id)
@@ -90,6 +94,9 @@ def spawn(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int])
         entry = keeper.ledger.spawn(os.fsdecode(id), spec, claimed, (stdin, stdout, stderr), roles)
     except LaunchError as error:
         keeper.tell(one, b"refused", id, error.stage.encode(), b"%d" % error.errno)
+    except (ValueError, OSError) as error:
+        # What no program can be given.
+        keeper.tell(one, b"refused", id, b"exec", b"%d" % (getattr(error, "errno", None) or errno.EINVAL))
     else:
         keeper.tell(one, b"spawned", id, b"%d" % entry.pid)
 
@@ -126,6 +133,11 @@ def forget(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
     keeper.ledger.forget(words[0])
 
 
+def abandon(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
+    """abandon ID: kill it, and keep nothing of it."""
+    keeper.ledger.abandon(words[0])
+
+
 def adopt(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
     """adopt ID PID ROLE...  with the descriptors: from a daemon whose keeper has died."""
     keeper.ledger.enter([word.encode() for word in words], descriptors)
@@ -141,7 +153,7 @@ def several(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int
     for word in words:
         try:
             carry_out(keeper, one, unpack(os.fsencode(word)), [])
-        except Torn as error:
+        except (Torn, OSError) as error:
             # It costs the others nothing.
             say(f"daemon {one.pid}: {error}")
 
@@ -234,6 +246,7 @@ WORDS: dict[str, Callable[[Keeper, Daemon, list[str], list[int]], None]] = {
         collect,
         release,
         forget,
+        abandon,
         adopt,
         sync,
         several,

@@ -21,7 +21,7 @@ from netdaemon.errors import NetdaemonError
 from netdaemon.keeper import __main__ as program
 from netdaemon.keeper.child import has_exited
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.launch import with_limit_of_children
+from netdaemon.keeper.launch import with_streams
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.main import BATCH, REVISION
 from netdaemon.keeper.messages import AGAIN, Channel, Torn, close_all
@@ -114,16 +114,17 @@ class KeeperLink:
         log = 2 if _keeps(2) else nothing
         argv = [sys.executable, "-I", "-S", SCRIPT, "--descriptors", str(self._descriptors), "--socket", self.path]
         try:
-            pid = with_limit_of_children(
-                lambda: os.posix_spawn(
+            pid = with_streams(
+                (nothing, log, log),
+                lambda actions: os.posix_spawn(
                     sys.executable,
                     argv,
                     {},
-                    file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in ((nothing, 0), (log, 1), (log, 2))],
+                    file_actions=actions,
                     setsid=True,
                     setsigmask=(),
                     setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-                )
+                ),
             )
         except OSError as error:
             raise KeeperUnusable(f"{sys.executable}: {error.strerror}; no keeper was started") from error

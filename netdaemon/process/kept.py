@@ -181,6 +181,11 @@ class KeptLauncher(Signals, Watched):
             self._say()
 
     def forget(self, id: str) -> None:
+        start = self._starts.pop(id, None)
+        if start is not None:
+            # The keeper has not said how it went; should it be about to execute it, it ends it again.
+            start.give_up()
+            self._send(b"abandon" if self._link.revision >= SPAWNS else b"forget", id.encode())
         if self._roles.pop(id, None) is not None:
             self._stored.forget(id)
             self._mention(b"forget", id.encode())
@@ -226,6 +231,9 @@ class KeptLauncher(Signals, Watched):
             self._let_go()
             self._link.drain()
             self._link.close()
+        while self._starts:
+            # What was asked for is done, and found by the next daemon.
+            self._starts.popitem()[1].close()
 
     # --- what the keeper says ----------------------------------------------------------------------------------------
 
@@ -283,9 +291,9 @@ class KeptLauncher(Signals, Watched):
         if not isinstance(start, ClaimedStart):
             return
         try:
-            roles = start.spawned(pid, self._link.pidfd)
+            pid, roles = start.spawned(pid, self._link.pidfd)
         except LaunchError as error:
-            self._send(b"forget", id.encode())
+            self._send(b"abandon", id.encode())
             start.done.errback(error)
             return
         self._keep(id, pid, roles)
@@ -447,7 +455,6 @@ class KeptLauncher(Signals, Watched):
             self.reactor.callLater(TRY_AGAIN, self._lost)
             return
         self._link.close()
-        self._orphaned()
         self._replace(self._link.pid)
 
     def _let_go(self) -> None:
@@ -465,6 +472,7 @@ class KeptLauncher(Signals, Watched):
 
     def _replace(self, dead: int) -> None:
         """Have another keeper in place of the dead one."""
+        self._orphaned()
         try:
             for _, _, roles in self._link.open():
                 # Nobody else's: somebody has started a keeper in this very moment, and it has nothing.

@@ -141,17 +141,11 @@ class Process:
         self._pid = launched.pid or None
         self._launched = launched
         self.save()
-        if launched.pidfd < 0:
-            # It came and went, and nobody could see how.
-            self.child_exited(ExitStatus())
         self._begin(launcher, launched)
         self._waits.answer(Until.RUNNING, self.record)
 
     def resume(self, launcher: ILauncher, launched: Launched) -> None:
         """Go on where the daemon before this one stopped: with a child that runs, or with what one has left."""
-        if self.status is None and launched.pidfd < 0:
-            # The kernel was let to forget it, though its exit was not saved: nobody knows how it ended.
-            self.child_exited(ExitStatus())
         # One that has exited with nobody to keep its exit has no number any more.
         self._pid = (launched.pid or None) if self.status is None else None
         self._launched = launched

@@ -7,7 +7,6 @@ has to be so first, and for terminals.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from twisted.internet.defer import Deferred
@@ -15,7 +14,7 @@ from twisted.internet.defer import Deferred
 from netdaemon.keeper import claim
 from netdaemon.keeper.child import PIDFD, SPOOL, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec, has_exited
 from netdaemon.keeper.launch import Ends, open_streams
-from netdaemon.process.strangers import holder_of
+from netdaemon.process.strangers import holder_of, holds
 
 
 class GatedStart:
@@ -34,6 +33,9 @@ class GatedStart:
         self.message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
         self.descriptors: tuple[int, ...] = (spool,)
 
+    def give_up(self) -> None:
+        """Nobody waits for it any more, and nobody opens its gate."""
+
     def close(self) -> None:
         """It is over."""
 
@@ -49,6 +51,7 @@ class ClaimedStart:
         self.done: Deferred[Launched] = Deferred()
         self.spool = spool
         self.message = (b"spawn", id.encode(), spec.path, spec.cwd, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        self._spec = spec
         self._claim = -1
         self._ends = Ends()
         try:
@@ -69,26 +72,25 @@ class ClaimedStart:
             *(ours[name] for name in (STDIN, STDOUT, STDERR) if name in ours),
         )
 
-    def spawned(self, pid: int, keeper: int) -> dict[str, int]:
-        """It runs as a child of the keeper with the pidfd *keeper*: all that is to be kept of it.
+    def spawned(self, pid: int, keeper: int) -> tuple[int, dict[str, int]]:
+        """It runs as a child of the keeper with the pidfd *keeper*: its pid, and all that is to be kept of it.
 
-        :raises LaunchError: it cannot be watched; it is no child of anybody's any more.
+        :raises LaunchError: it cannot be watched; the keeper is to end it.
         """
         self._settled()
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             # Its parent is dead, too.
-            return self._roles(-1)
+            return 0, self._roles(-1)
         except OSError as error:
-            os.kill(pid, 9)
             self.close()
-            raise LaunchError("descriptors", error.errno or errno.EMFILE) from error
-        if has_exited(keeper):
-            # Somebody else may have waited for it by then, and the number be another's.
+            raise LaunchError("descriptors", error.errno or 0) from error
+        if has_exited(keeper) and not holds(pid, self._pipes()):
+            # Somebody else has waited for it, and the number is another's.
             os.close(pidfd)
-            return self._found()[1]
-        return self._roles(pidfd)
+            return 0, self._roles(-1)
+        return pid, self._roles(pidfd)
 
     def revoked(self) -> bool:
         """Whether the keeper, which is dead, came to nothing: then another may be asked.
@@ -105,15 +107,21 @@ class ClaimedStart:
     def orphaned(self) -> tuple[int, dict[str, int]]:
         """It was executed and the keeper killed before it had said so: its pid, and all that is to be kept of it.
 
-        What has exited meanwhile has none, and no pidfd; neither has what this program may not look at.
+        What has exited meanwhile has none, and no pidfd; neither has what cannot be told from its own descendants.
         """
+        # It began before it took its claim.
+        taken = os.fstat(self._claim).st_ctime
         self._settled()
-        return self._found()
-
-    def _found(self) -> tuple[int, dict[str, int]]:
-        pipes = {f"pipe:[{os.fstat(number).st_ino}]" for number in self._ends.ours.values()}
-        pid, pidfd = holder_of(pipes)
+        pid, pidfd = holder_of(self._pipes(), self._spec, taken)
         return pid, self._roles(pidfd)
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more: if it has not been executed, it will not be."""
+        claim.revoke(self._claim)
+        self.close()
+
+    def _pipes(self) -> set[str]:
+        return {f"pipe:[{os.fstat(number).st_ino}]" for number in self._ends.ours.values()}
 
     def _roles(self, pidfd: int) -> dict[str, int]:
         roles, self._ends.ours = {**self._ends.ours, SPOOL: self.spool}, {}

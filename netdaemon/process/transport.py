@@ -114,13 +114,16 @@ class ProcessTransport:
         if self._settled:
             # It may have been told, and the kernel not.
             self._let_go()
-        else:
+        elif self._exit.descriptor >= 0:
             self._exit.watch()
         self.resumeProducing()
         self._feeding.begin()
         if self._settled:
             self._feeding.lost()
             self._maybe_ended()
+        elif self._exit.descriptor < 0:
+            # It came and went, and nobody could see how; or the kernel was let to forget it and that was not saved.
+            self._exited(ExitStatus())
 
     def _tell(self, call: Callable[[], object]) -> None:
         """Call into somebody else's code: what it raises is logged and stops nothing."""

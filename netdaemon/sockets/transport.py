@@ -21,7 +21,7 @@ from zope.interface import implementer
 from netdaemon.interfaces import IDirectTransport, IPeerCredentials
 from netdaemon.watching import Watched, insisting
 
-# One read of a socket: large enough for two DATA messages; a buffer that stays costs nothing to read into.
+# One read of a socket: a large DATA message and much of the next; a buffer that stays costs nothing to read into.
 READ_SIZE = 512 * 1024
 
 # What a socket may hold on its way; the kernel's default of 208 KiB costs a fifth of the throughput.

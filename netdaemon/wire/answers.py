@@ -21,7 +21,7 @@ from netdaemon.wire.records import (
     State,
 )
 
-# Input that may wait for one process: four default pipes' worth. Told in HELLO.
+# Input that may wait for one process: one message of input while another is fed. Told in HELLO.
 WINDOW = 512 * 1024
 
 # Characters of an error's message: more is not read by anybody, and what it quotes may be a whole argument.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import threading
 from pathlib import Path
 
@@ -79,26 +78,3 @@ def test_one_of_both(tmp_path: Path, figure: Figure) -> None:
         ran += file.exists()
         os.close(claimed)
     figure("200 claims taken and revoked at once", f"{ran} taken", "each one or the other")
-
-
-def test_a_parent_that_is_killed_in_the_middle(tmp_path: Path) -> None:
-    """The child has been made and the parent killed: what decides is who comes first to the claim."""
-    for revoked in (True, False):
-        claimed = claim.make()
-        file = tmp_path / f"{revoked}"
-        reading, writing = os.pipe2(0)
-        parent = os.fork()
-        if not parent:
-            os.close(reading)
-            os.read(0, 0)
-            if revoked:
-                os.kill(os.getpid(), signal.SIGKILL)
-            spawn(Spec(path=b"/bin/touch", argv=(b"touch", os.fsencode(file))), (0, 1, 2), claimed)
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.close(writing)
-        os.waitpid(parent, 0)
-        assert os.read(reading, 1) == b"", "the child, too, is at its end"
-        os.close(reading)
-        assert claim.revoke(claimed) is revoked
-        assert file.exists() is not revoked
-        os.close(claimed)

@@ -3,7 +3,9 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -305,3 +307,50 @@ def test_a_gate_is_opened_twice(pty: tuple[int, int] | None) -> None:
                 assert (caught.value.stage, caught.value.errno) == ("exec", errno.ENOENT)
         wait(pid)
         launched.close()
+
+
+MANY = """
+import os, resource, sys
+from netdaemon.keeper import claim, launch
+from netdaemon.keeper.child import Launched, Spec
+from netdaemon.keeper.ledger import Ledger
+
+way = sys.argv[1]
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+launch.raise_limit()
+launch.own_descriptors()
+many = [os.open(os.devnull, os.O_RDWR) for _ in range(200)]
+before = len(os.listdir("/proc/self/fd"))
+code = "ulimit -n; ls /proc/self/fd | wc -l; cat"
+spec = Spec(path=b"/bin/sh", argv=(b"sh", b"-c", code.encode()), env=(b"PATH=/bin:/usr/bin",))
+for _ in range(2):
+    if way == "claimed":
+        ends = launch.Ends()
+        streams = launch.open_streams(ends, spec)
+        entry = Ledger().spawn("p", spec, claim.make(), streams, ends.ours)
+        pid, roles = entry.pid, entry.roles
+    else:
+        pid, roles = launch.begin(spec, gated=way == "gated")
+        if way == "gated":
+            launch.open_gate(roles["gate"])
+    launched = Launched.of_roles("p", pid, roles)
+    os.write(launched.stdin, b"input")
+    os.close(launched.stdin)
+    launched.stdin = -1
+    os.set_blocking(launched.stdout, True)
+    with open(launched.stdout, "rb", closefd=False) as file:
+        print(file.read().decode())
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    launched.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+"""
+
+
+def test_more_descriptors_than_a_child_may_have() -> None:
+    """A child's limit is what this program's was; that its own descriptors have higher numbers by now is no matter."""
+    root = Path(__file__).parents[2]
+    told = subprocess.run([sys.executable, "-c", MANY, way], cwd=root, capture_output=True, text=True, timeout=LIMIT)
+    assert told.stderr == ""
+    # Its three, and what `ls` itself opens.
+    assert told.stdout.split() == ["64", "4", "input", "0"] * 2

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -39,11 +44,11 @@ class Keeper:
 
     def end(self) -> None:
         for pid in self.pids:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            # Of its descendants others are the parents.
+            with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            except (ProcessLookupError, ChildProcessError):
-                continue
         assert len(os.listdir("/proc/self/fd")) == self.before
         os.close(self.spool)
 
@@ -53,6 +58,23 @@ def keeper() -> Iterator[Keeper]:
     made = Keeper()
     yield made
     made.end()
+
+
+@contextmanager
+def alive() -> Iterator[int]:
+    """The pidfd of a keeper that lives."""
+    pidfd = os.pidfd_open(os.getpid())
+    yield pidfd
+    os.close(pidfd)
+
+
+@contextmanager
+def dead() -> Iterator[int]:
+    """And of one that does not."""
+    with subprocess.Popen(["true"]) as process:
+        pidfd = os.pidfd_open(process.pid)
+    yield pidfd
+    os.close(pidfd)
 
 
 def close(roles: dict[str, int]) -> None:
@@ -66,14 +88,15 @@ def test_an_answer(keeper: Keeper, merge: bool) -> None:
     """All that is to be kept of it, and nothing else stays open."""
     start = keeper.start("cat", merge=merge)
     pid = keeper.spawn(start, "cat")
-    roles = start.spawned(pid, os.pidfd_open(os.getpid()))
+    with alive() as pidfd:
+        found, roles = start.spawned(pid, pidfd)
+    assert found == pid
     assert {*roles} == {PIDFD, SPOOL, STDIN, STDOUT} | ({STDERR} if not merge else set())
     assert pid_of(roles[PIDFD]) == pid
     os.write(roles[STDIN], b"it\n")
     assert readable(roles[STDOUT], PATIENCE)
     assert os.read(roles[STDOUT], 10) == b"it\n"
     close(roles)
-    keeper.before += 1
 
 
 def test_nothing_was_executed(keeper: Keeper) -> None:
@@ -92,24 +115,53 @@ def test_nothing_was_executed(keeper: Keeper) -> None:
 
 
 def test_it_is_found(keeper: Keeper) -> None:
-    """By its pipes, of all that hold them the first of its session; its exit is told."""
-    start = keeper.start("sh")
-    pid = keeper.spawn(start, "sh", "-c", "sleep 1000 & echo $!; read x; kill $!; exit 5")
-    # It has forked by the time that it says so.
+    """By its pipes, of all that hold them the one that executes what was asked for; its exit is told."""
+    words = ("sh", "-c", "sleep 1000 & kept=$!; setsid sleep 1000 & echo $kept $!; read x; exit 5")
+    start = keeper.start(*words)
+    pid = keeper.spawn(start, *words)
     assert not start.revoked()
     found, roles = start.orphaned()
     assert found == pid
     assert pid_of(roles[PIDFD]) == pid
     assert readable(roles[STDOUT], PATIENCE)
+    keeper.pids += map(int, os.read(roles[STDOUT], 100).split())
     os.write(roles[STDIN], b"\n")
     assert readable(roles[PIDFD], PATIENCE)
     assert status_of(pid, roles[PIDFD]).code == 5
     close(roles)
 
 
+def test_a_script(keeper: Keeper, tmp_path: Path) -> None:
+    """The kernel puts its interpreter before it, and its path."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh -e\nread x\n")
+    script.chmod(0o700)
+    words = (str(script), "one", "two")
+    start = keeper.start(*words)
+    pid = keeper.spawn(start, *words)
+    assert not start.revoked()
+    found, roles = start.orphaned()
+    assert found == pid
+    close(roles)
+
+
+def test_it_is_gone_and_a_descendant_is_not(keeper: Keeper) -> None:
+    """Whoever leads a session and has its pipes is not it for that: nobody can tell how it ended."""
+    words = ("sh", "-c", "setsid sleep 1000 & echo $!; exit 5")
+    start = keeper.start(*words)
+    pid = keeper.spawn(start, *words)
+    os.waitpid(pid, 0)
+    assert not start.revoked()
+    found, roles = start.orphaned()
+    assert found == 0
+    assert PIDFD not in roles
+    keeper.pids.append(int(os.read(roles[STDOUT], 10)))
+    close(roles)
+
+
 def test_it_is_gone(keeper: Keeper) -> None:
     """What it wrote is there, and how it ended nobody knows."""
-    start = keeper.start("echo")
+    start = keeper.start("echo", "there")
     pid = keeper.spawn(start, "echo", "there")
     os.waitpid(pid, 0)
     assert not start.revoked()
@@ -121,25 +173,44 @@ def test_it_is_gone(keeper: Keeper) -> None:
     close(roles)
 
 
-def test_an_answer_of_one_that_is_dead(keeper: Keeper) -> None:
-    """Its pid may be another's by then: it is looked for by its pipes."""
+@pytest.mark.parametrize("number", ["another's", "nobody's"])
+def test_an_answer_of_one_that_is_dead(keeper: Keeper, number: str) -> None:
+    """A pid that is another's by then is not kept, and neither is one that is nobody's."""
     start = keeper.start("true")
     pid = keeper.spawn(start, "true")
     os.waitpid(pid, 0)
-    dead = os.fork()
-    if not dead:
-        os._exit(0)
-    pidfd = os.pidfd_open(dead)
-    os.waitpid(dead, 0)
-    # This process is somebody else.
-    roles = start.spawned(os.getpid(), pidfd)
+    with subprocess.Popen(["sleep", "1000"]) as other, dead() as pidfd:
+        found, roles = start.spawned(other.pid if number == "another's" else pid, pidfd)
+        other.kill()
+    assert found == 0
     assert PIDFD not in roles
     close(roles)
-    os.close(pidfd)
 
 
-def test_no_descriptors(keeper: Keeper) -> None:
-    """It is refused, and nothing stays open."""
+def test_one_that_nobody_waits_for(keeper: Keeper) -> None:
+    """It is not executed any more, and nothing stays open."""
     start = keeper.start("true")
-    start.close()
-    start.close()
+    claimed = os.dup(start.descriptors[0])
+    start.give_up()
+    with pytest.raises(LaunchError):
+        spawn(spec("true"), (0, 1, 2), claimed)
+    os.close(claimed)
+
+
+def test_a_descriptor_too_few(keeper: Keeper) -> None:
+    """There is no start, and nothing stays open, wherever they run out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    failures = 0
+    try:
+        for room in range(12):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, hard))
+            try:
+                keeper.start("true").close()
+            except OSError as error:
+                assert error.errno == errno.EMFILE
+                failures += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert failures >= 5
