@@ -12,7 +12,7 @@ from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Hello, List, Request
 
 # What is read at a time; more would not stay in the processor's cache.
-RECEIVE = 256 * 1024
+RECEIVE = 512 * 1024
 
 # Requests that are under way at any time where there are many.
 IN_FLIGHT = 64

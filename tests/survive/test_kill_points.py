@@ -12,6 +12,7 @@ import pytest
 
 from netdaemon import blocking
 from netdaemon.errors import ConversationAborted, NoSuchProcess, Refusal
+from netdaemon.wire.answers import Output, Status
 from netdaemon.wire.commands import List, Remove
 from tests.faults.wire import Wire, children, eventually
 from tests.support import LONG, Figure, keeper_pid
@@ -201,8 +202,14 @@ def test_a_short_one(worlds: Worlds, figure: Figure) -> None:
         marks = daemon.directory / f"short-{number}"
         with blocking.connect(daemon.path) as client:
             process = client.start(["/bin/sh", "-c", f"echo once >> {marks}; echo there; exit 5"])
-            assert process.read() == (b"there\n", b"")
-            told.append(process.wait().code)
+            events = [event for event in process if not isinstance(event, Output) or event.payload]
+            output, status = events[:2]
+            assert isinstance(output, Output)
+            assert output.payload == b"there\n"
+            # After its output, as ever.
+            assert isinstance(status, Status)
+            assert status.end == len(output.payload)
+            told.append(status.code)
         daemon.successor(keeper or -1)
         assert not flag.exists()
         assert marks.read_text() == "once\n"
