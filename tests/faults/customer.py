@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ HANG = 10.0
 
 # How often is asked again: more than calls can fail in a row where every second one does.
 ATTEMPTS = 30
+
+# Seconds until it is asked again: what the kernel lacks for a message to the keeper it may have a few milliseconds later.
+PAUSE = 0.002
 
 # Input is sent in pieces of this size.
 PIECE = 25_000
@@ -148,6 +152,7 @@ class Customer:
             if isinstance(answer, final):
                 raise answer
             self.refused[answer.code, answer.errno] += 1
+            time.sleep(PAUSE)
         raise AssertionError(f"refused to the end: {request} with {answer!r}")
 
     def ask(self, request: Request, *final: type[Refusal]) -> Any:
@@ -229,6 +234,7 @@ class Customer:
                     assert self.ended, answer
                     break
                 self.refused[answer.code, answer.errno] += 1
+                time.sleep(PAUSE)
         raise AssertionError(f"refused to the end: {request} with {answer!r}")
 
     def _take(self, id: int, got: Got, enough: Callable[[], bool]) -> None:
