@@ -24,7 +24,7 @@ HANG = 10.0
 # How often is asked again: more than calls can fail in a row where every second one does.
 ATTEMPTS = 30
 
-# Seconds until it is asked again: what the kernel lacks for a message to the keeper it may have a few milliseconds later.
+# Seconds until it is asked again: what the kernel lacks for a message to the keeper it may have a little later.
 PAUSE = 0.002
 
 # Input is sent in pieces of this size.
