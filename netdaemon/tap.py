@@ -22,7 +22,7 @@ from netdaemon.daemon.settings import EXITED, GRACE, LEAST_DESCRIPTORS, Settings
 from netdaemon.defaults import KEEPER_SUFFIX, socket_path
 from netdaemon.errors import ConnectFailed, NetdaemonError
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper import launch
+from netdaemon.keeper.limits import raise_limit
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
@@ -214,7 +214,7 @@ def makeService(options: Options) -> IService:
     # The terminal that the daemon was started from may go: that is no reason to end what was entrusted to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Processes get what this one was given.
-    launch.raise_limit(options["descriptors"] or 0)
+    raise_limit(options["descriptors"] or 0)
     if (options["descriptors"] or 0) > descriptor_limit():
         _log.warn(
             "--descriptors is {wanted}, and the hard limit (ulimit -Hn, LimitNOFILE=) allows {limit}",

@@ -10,7 +10,7 @@ if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.launch import raise_limit
+from netdaemon.keeper.limits import raise_limit
 from netdaemon.keeper.main import Keeper
 from netdaemon.keeper.place import bind, own_place
 from netdaemon.keeper.state import FORM

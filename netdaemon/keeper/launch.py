@@ -11,14 +11,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import signal
 import socket
 import struct
 import termios
 
-from netdaemon.keeper import claim
+from netdaemon.keeper import claim, limits
 from netdaemon.keeper.child import GATE, PIDFD, RELAYS, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec
+from netdaemon.keeper.limits import above_two, with_streams
 from netdaemon.keeper.messages import close_all
 
 TYPE_CHECKING = False
@@ -79,81 +79,6 @@ class Ends:
         self.close_theirs()
         while self.ours:
             os.close(self.ours.popitem()[1])
-
-
-# The descriptor limit that children get, soft and hard; None: ours, which is as we were given it.
-children_limit: tuple[int, int] | None = None
-
-# Numbers below any limit, for what is to become a program's 0, 1 and 2, and one for nothing: the C library refuses to
-# duplicate a descriptor whose number the new program may not have, and numbers here are high once there are many
-# children.
-RESERVED = 4
-_reserved: list[int] = []
-
-# How many descriptors were wanted; 0: as many as the hard limit allows.
-_wanted = 0
-
-
-def raise_limit(wanted: int = 0) -> None:
-    """Have as many descriptors as we may, and children as many as we had.
-
-    :param wanted: have so many, if need be by raising the hard limit, which root may; 0: what the hard limit allows.
-    """
-    global children_limit, _wanted
-    children_limit, _wanted = resource.getrlimit(resource.RLIMIT_NOFILE), wanted
-    while len(_reserved) < RESERVED:
-        one = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        if one > 2:
-            # What is not, stays: nothing of ours is to be 0, 1 or 2.
-            _reserved.append(one)
-    _raise_again()
-
-
-def limit_wanted() -> int:
-    """What `raise_limit` was called with."""
-    return _wanted
-
-
-def _raise_again() -> None:
-    assert children_limit is not None
-    hard = children_limit[1]
-    most = _wanted or hard
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
-    except (ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def with_limit_of_children(execute: Callable[[], int]) -> int:
-    """Call *execute*, which has another program executed with the limits that we have at that time."""
-    if children_limit is None:
-        return execute()
-    # What is open above it stays open.
-    resource.setrlimit(resource.RLIMIT_NOFILE, children_limit)
-    try:
-        return execute()
-    finally:
-        _raise_again()
-
-
-def with_streams(streams: tuple[int, int, int], execute: Callable[[list[Any]], int]) -> int:
-    """Call *execute*, which has another program executed with the limits that we had, with what makes *streams* its 0,
-    1 and 2 (``file_actions`` of `os.posix_spawn`)."""
-    if not _reserved:
-        sources = _above_two(streams)
-    else:
-        sources = _reserved[:3]
-        for source, stream in zip(sources, streams, strict=True):
-            os.dup2(stream, source, inheritable=False)
-    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)]
-    try:
-        return with_limit_of_children(lambda: execute(actions))
-    finally:
-        for source in sources:
-            if _reserved:
-                os.dup2(_reserved[3], source, inheritable=False)
-            elif source not in streams:
-                os.close(source)
 
 
 def settle_signals() -> None:
@@ -380,7 +305,7 @@ def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int
         if spec.pty:
             fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
         stage = "descriptors"
-        *sources, gate = _above_two((*streams, gate))
+        *sources, gate = above_two((*streams, gate))
         for target, source in enumerate(sources):
             os.dup2(source, target, inheritable=True)
         os.closerange(3, gate)
@@ -390,8 +315,7 @@ def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int
             signal.signal(known, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         stage = "cwd"
-        if children_limit is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, children_limit)
+        limits.take_limit_of_children()
         os.chdir(spec.cwd)
         stage = "exec"
         if not os.read(gate, 1):
@@ -406,11 +330,6 @@ def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int
         os.write(gate, _REPORT.pack(STAGES.index(stage), number))
     finally:
         os._exit(NOBODY)
-
-
-def _above_two(descriptors: tuple[int, ...]) -> list[int]:
-    """Duplicates, or the same where they are above 2 already: what is to become 0, 1 and 2 must not be one of them."""
-    return [one if one > 2 else fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]
 
 
 def _environment(spec: Spec) -> dict[bytes, bytes]:

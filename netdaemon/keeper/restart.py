@@ -7,7 +7,7 @@ import signal
 import time
 
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.launch import with_streams
+from netdaemon.keeper.limits import with_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import signal
 
 from netdaemon.keeper.child import SPOOL, STDERR, STDIN, STDOUT, ExitStatus, LaunchError, Spec
 from netdaemon.keeper.client import Daemon
-from netdaemon.keeper.launch import limit_wanted, with_limit_of_children
+from netdaemon.keeper.limits import limit_wanted, with_limit_of_children
 from netdaemon.keeper.messages import Torn, close_all, unpack
 from netdaemon.keeper.restart import say
 from netdaemon.keeper.state import FORM, State

@@ -21,8 +21,8 @@ from netdaemon.errors import NetdaemonError
 from netdaemon.keeper import __main__ as program
 from netdaemon.keeper.child import has_exited
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.launch import with_streams
 from netdaemon.keeper.ledger import read_entry
+from netdaemon.keeper.limits import with_streams
 from netdaemon.keeper.main import BATCH, REVISION
 from netdaemon.keeper.messages import AGAIN, Channel, Torn, close_all
 

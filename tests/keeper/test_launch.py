@@ -311,14 +311,14 @@ def test_a_gate_is_opened_twice(pty: tuple[int, int] | None) -> None:
 
 MANY = """
 import os, resource, sys
-from netdaemon.keeper import claim, launch
+from netdaemon.keeper import claim, launch, limits
 from netdaemon.keeper.child import Launched, Spec
 from netdaemon.keeper.ledger import Ledger
 
 way = sys.argv[1]
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-launch.raise_limit()
+limits.raise_limit()
 launch.own_descriptors()
 many = [os.open(os.devnull, os.O_RDWR) for _ in range(200)]
 before = len(os.listdir("/proc/self/fd"))
