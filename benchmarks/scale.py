@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.harness import run
 from benchmarks.line import Line
 from benchmarks.place import Place
 from benchmarks.processes import memory, processor
 from benchmarks.tables import Case, Scale, Table, Target
+from benchmarks.throughput import BLOCK
 from netdaemon.wire.commands import Info, Start
 
 CHILDREN = 1000
@@ -98,6 +100,41 @@ def scale(place: Place, size: Scale) -> Iterator[Table]:
         [Case(ALONE, lambda: start(ALONE)), Case(CROWDED, lambda: start(CROWDED))],
         references=(ALONE,),
         targets=(Target("a start in the crowd", CROWDED, ALONE, most=1 / 0.9),),
+    )
+
+    def flow(name: str, task: str, *program: str) -> float:
+        argv = [*place.program, *program]
+        return place.work("flows", task, path=daemons[name][1], argv=argv, seconds=size.seconds)["rate"] / 1e9
+
+    flows = {"to one client": ("follow", "write", str(BLOCK)), "to stdin": ("feed", "read")}
+    yield Table(
+        "one child writing, or reading, 64 KiB blocks, without and with the crowd",
+        "GB/s",
+        [
+            Case(f"{what}, {name}", partial(flow, name, *how))
+            for what, how in flows.items()
+            for name in (ALONE, CROWDED)
+        ],
+        references=tuple(f"{what}, {ALONE}" for what in flows),
+        targets=tuple(
+            Target(f"{what}, in the crowd", f"{what}, {CROWDED}", f"{what}, {ALONE}", least=0.9) for what in flows
+        ),
+    )
+
+    batches = size.count(20000)
+
+    def rate(name: str) -> float:
+        _, path, idle = daemons[name]
+        return place.work("clients", "requests", path=path, kind="kill", process=idle, in_flight=64, count=batches)[
+            "rate"
+        ]
+
+    yield Table(
+        "64 requests (KILL 0) in flight, without and with the crowd",
+        "requests/s",
+        [Case(ALONE, lambda: rate(ALONE)), Case(CROWDED, lambda: rate(CROWDED))],
+        references=(ALONE,),
+        targets=(Target("64 in flight, in the crowd", CROWDED, ALONE, least=0.9),),
     )
     for one in crowd:
         one.close()
