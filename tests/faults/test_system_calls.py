@@ -161,7 +161,7 @@ CASES = (
     Case(calls="recvmsg", errors="EINTR EAGAIN ENOMEM", every=3, keeper=True, refusals=(LAUNCH, STDIN)),
     Case(calls="sendmsg", errors="EINTR EAGAIN ENOBUFS", every=3, keeper=True, refusals=(LAUNCH, STDIN)),
     Case(calls="socketpair", errors="EMFILE ENFILE ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
-    Case(calls="pipe2", errors="EMFILE ENFILE", keeper=True, refusals=(LAUNCH,)),
+    Case(calls="pipe2", errors="EMFILE ENFILE", every=3, keeper=True, refusals=(LAUNCH,)),
     Case(calls="?fork,?vfork,?clone,?clone3", errors="EAGAIN ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
     Case(calls="pidfd_open", errors="EMFILE ENFILE ENOMEM", every=2, keeper=True, refusals=(LAUNCH,)),
     Case(calls="ftruncate", errors="EINTR EIO", every=2, keeper=True, refusals=(LAUNCH,)),
