@@ -13,7 +13,8 @@ from benchmarks.place import carry_out
 from netdaemon import Client, RemoteProcess, blocking, connect
 from netdaemon.client.output import Listener
 from netdaemon.wire.answers import Welcome
-from netdaemon.wire.records import ProcessRecord, Scope
+from netdaemon.wire.records import Scope
+from netdaemon.wire.told import ProcessRecord
 
 Work = Callable[[Any, Client], Coroutine[Any, Any, dict[str, float]]]
 

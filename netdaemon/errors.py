@@ -192,6 +192,10 @@ class WrongGeneration(Refusal, code="wrong-generation", number=errno.ESTALE):
     """The process has been started anew since: this was meant for an earlier run."""
 
 
+class NotStopped(Refusal, code="not-stopped", number=errno.ETIME):
+    """All steps of its stop have been taken, and the process still runs."""
+
+
 class UnknownCommand(Refusal, code="unknown-command", number=errno.EOPNOTSUPP):
     """The daemon does not know this command; it is older than the client, or the command is no request."""
 

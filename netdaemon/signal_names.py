@@ -23,3 +23,11 @@ def number_of(name: str | int) -> int:
     if not 0 <= number < signal.NSIG:
         raise ValueError(f"{number} is no signal's number; 0 to {signal.NSIG - 1} are")
     return number
+
+
+def name_of(number: int) -> str:
+    """The name of a signal, without SIG; its number where it has none."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)

@@ -17,11 +17,12 @@ ROOT = Path(netdaemon.__file__).parent
 # Lowest first; a module or a folder each.
 LAYERS = (
     "errors",
+    "signal_names",
     "wire",
+    "patterns",
     "interfaces",
     "keeper",
     "defaults",
-    "signal_names",
     "watching",
     "reasons",
     "systemd",
@@ -39,7 +40,8 @@ LAYERS = (
 # Layers that stand on nothing of ours but what is named here, whatever is below them.
 STANDS_ON = {
     "errors": (),
-    "wire": ("errors",),
+    "wire": ("errors", "signal_names"),
+    "patterns": ("errors",),
     "keeper": (),
     "defaults": (),
     "signal_names": (),

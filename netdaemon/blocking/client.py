@@ -18,7 +18,8 @@ from netdaemon.errors import ConnectFailed, NetdaemonError, TimedOut
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
-from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
+from netdaemon.wire.records import Fate, Pty, Scope, Until
+from netdaemon.wire.told import ProcessRecord
 
 C = TypeVar("C", bound="Client")
 

@@ -13,7 +13,8 @@ from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, Time
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, Message, Output, Status
 from netdaemon.wire.commands import Attach, Detach, Flow, Kill, Request, Resize, Start
-from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
+from netdaemon.wire.records import Channel, Scope, State, Until
+from netdaemon.wire.told import ProcessRecord
 from netdaemon.wire.v1 import MAX_OUTPUT
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from netdaemon.errors import ConnectionClosed, NetdaemonError
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, DaemonInfo, Listing, OfProcess, Started, Welcome
 from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Request, Shutdown, Start, Wait
-from netdaemon.wire.records import Fate, ProcessRecord, Pty, Scope, Until
+from netdaemon.wire.records import Fate, Pty, Scope, Until
+from netdaemon.wire.told import ProcessRecord
 
 OsText = str | bytes
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from twisted.internet.error import ProcessDone, ProcessTerminated
 
 from netdaemon.reasons import ended_by
-from netdaemon.wire.records import ProcessRecord
+from netdaemon.wire.told import ProcessRecord
 
 T = TypeVar("T", bound=ProcessTerminated)
 

@@ -18,7 +18,8 @@ from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonErro
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
 from netdaemon.wire.commands import Attach, Data, Flow, Kill, Resize, Start, Wait
-from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope, State, Until
+from netdaemon.wire.records import Channel, Reason, Scope, State, Until
+from netdaemon.wire.told import ProcessRecord
 
 if TYPE_CHECKING:
     from netdaemon.client.client import Client

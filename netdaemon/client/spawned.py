@@ -17,7 +17,8 @@ from netdaemon.client.reasons import ProcessLost, lost, not_started, reason_of
 from netdaemon.client.remote import RemoteProcess
 from netdaemon.errors import ConnectionClosed, NetdaemonError
 from netdaemon.signal_names import number_of
-from netdaemon.wire.records import Channel, ProcessRecord, Reason, Scope
+from netdaemon.wire.records import Channel, Reason, Scope
+from netdaemon.wire.told import ProcessRecord
 
 if TYPE_CHECKING:
     from netdaemon.client.client import Client

@@ -47,7 +47,8 @@ from netdaemon.wire.commands import (
     Wait,
 )
 from netdaemon.wire.frame import MAX_MESSAGE
-from netdaemon.wire.records import PROCESS, Channel, Counts, Fate, Limits, ProcessRecord, Reason, Scope, Until
+from netdaemon.wire.records import Channel, Counts, Fate, Limits, Reason, Scope, Until
+from netdaemon.wire.told import PROCESS, ProcessRecord
 
 if TYPE_CHECKING:
     from netdaemon.daemon.service import DaemonService

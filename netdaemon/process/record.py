@@ -35,7 +35,8 @@ from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
 from netdaemon.process.waits import Waits
 from netdaemon.wire.answers import Status
-from netdaemon.wire.records import Channel, ProcessRecord, Scope, State, Until
+from netdaemon.wire.records import Channel, Scope, State, Until
+from netdaemon.wire.told import ProcessRecord
 
 _log = Logger()
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from netdaemon.errors import NetdaemonError
-from netdaemon.wire.records import ProcessRecord, Until
+from netdaemon.wire.records import Until
+from netdaemon.wire.told import ProcessRecord
 
 
 class Waits:

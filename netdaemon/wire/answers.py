@@ -8,18 +8,8 @@ from typing import Annotated, ClassVar
 from netdaemon.errors import Refusal, refusal
 from netdaemon.wire.fields import BOOLEAN, INTEGER, MESSAGE, PAYLOAD, TEXT, array
 from netdaemon.wire.frame import MAX_MESSAGE
-from netdaemon.wire.records import (
-    COUNTS,
-    LIMITS,
-    PROCESS,
-    REASON,
-    STATE,
-    Counts,
-    Limits,
-    ProcessRecord,
-    Reason,
-    State,
-)
+from netdaemon.wire.records import COUNTS, LIMITS, REASON, STATE, Counts, Limits, Reason, State
+from netdaemon.wire.told import HAPPENING, LOGGED, PROCESS, STATS, Happening, Logged, ProcessRecord, Stats
 
 # Input that may wait for one process: one message of input while another is fed. Told in HELLO.
 WINDOW = 512 * 1024
@@ -108,11 +98,56 @@ class Listing(Reply):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OfProcess(Reply):
-    """The record as it is now: of INSPECT, and of WAIT when it is so."""
+    """The record as it is now: of INSPECT, and of WAIT and RESTART when it is so."""
 
     command = 0xFF00
 
     process: Annotated[ProcessRecord, PROCESS]
+    logged: Annotated[Logged, LOGGED] | None = None
+    stats: Annotated[Stats, STATS] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped(Reply):
+    """The process has stopped; ``step`` is what worked, in words, and ``already``: it was not running."""
+
+    command = 0xFF00
+
+    process: Annotated[ProcessRecord, PROCESS]
+    step: Annotated[str, TEXT] = ""
+    already: Annotated[bool, BOOLEAN] = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed(Reply):
+    """A process was changed; ``restart``: some of it counts from the next start on only."""
+
+    command = 0xFF00
+
+    process: Annotated[ProcessRecord, PROCESS]
+    restart: Annotated[bool, BOOLEAN] = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned(Reply):
+    """So many were forgotten."""
+
+    command = 0xFF00
+
+    count: Annotated[int, INTEGER]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watching(Reply):
+    """The request's id is a subscription now; ``cursor`` is where it stands.
+
+    ``fresh``: what happened before is not told; a snapshot of all that match comes first, an event for each.
+    """
+
+    command = 0xFF00
+
+    cursor: Annotated[str, TEXT]
+    fresh: Annotated[bool, BOOLEAN] = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +271,25 @@ class Gap(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Happened(Event):
+    """EVENT: something happened to a process, which is now as in ``process``; ``snapshot``: nothing did, it is so.
+
+    ``cursor`` is where to go on from after this; empty in a snapshot, and with ``stats``, which are not kept.
+    """
+
+    command = 0x0207
+
+    cursor: Annotated[str, TEXT] = ""
+    type: Annotated[Happening, HAPPENING]
+    time: Annotated[int, INTEGER] = 0
+    principal: Annotated[str, TEXT] = ""
+    detail: Annotated[str, TEXT] | None = None
+    process: Annotated[ProcessRecord, PROCESS]
+    snapshot: Annotated[bool, BOOLEAN] | None = None
+    stats: Annotated[Stats, STATS] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class End(Event):
     """The attachment is over; its id may be used again."""
 
@@ -244,4 +298,9 @@ class End(Event):
     reason: Annotated[Reason, REASON]
 
 
-EVENTS: dict[int, type[Event]] = {declaration.command: declaration for declaration in (Output, Status, Gap, End)}
+# Those replies whose id stays open: events come on it, until END.
+OPENING = (Attached, Watching)
+
+EVENTS: dict[int, type[Event]] = {
+    declaration.command: declaration for declaration in (Output, Status, Gap, Happened, End)
+}

@@ -16,7 +16,7 @@ from netdaemon.errors import (
     refusal_from_errno,
 )
 from netdaemon.wire import layout, v1
-from netdaemon.wire.answers import EVENTS, Abort, Attached, End, Event, Failure, Message, Output, Taken, Welcome
+from netdaemon.wire.answers import EVENTS, OPENING, Abort, End, Event, Failure, Message, Output, Taken, Welcome
 from netdaemon.wire.commands import Data, Hello, Kill, Request
 from netdaemon.wire.connection import HEAD, U16, VERSION, Conversation
 from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD, SMALL
@@ -187,7 +187,7 @@ class ClientConnection(Conversation):
             else:
                 raise RemoteProtocolError(f"{expected.__name__} was answered with the command {command:#06x}")
         del self._pending[id]
-        if isinstance(message, Attached):
+        if isinstance(message, OPENING):
             if self.version == 1:
                 # There is one at most, and nothing tells that an earlier one has ended.
                 self._attachments.clear()

@@ -9,7 +9,22 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from netdaemon.errors import BadRequest, TooLarge
-from netdaemon.wire.answers import Attached, DaemonInfo, Listing, Message, OfProcess, Ok, Reply, Started, Taken, Welcome
+from netdaemon.wire.answers import (
+    Attached,
+    Changed,
+    DaemonInfo,
+    Listing,
+    Message,
+    OfProcess,
+    Ok,
+    Pruned,
+    Reply,
+    Started,
+    Stopped,
+    Taken,
+    Watching,
+    Welcome,
+)
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OCTETS, OS_TEXT, PAYLOAD, TEXT, array
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import (
@@ -28,6 +43,19 @@ from netdaemon.wire.records import (
     check_os_text,
     check_range,
 )
+from netdaemon.wire.specs import (
+    LOG,
+    READY,
+    RESTART,
+    SIGNAL_MAX,
+    STEP,
+    Log,
+    Ready,
+    Restart,
+    Step,
+    check_steps,
+    check_watchdog,
+)
 
 # Output kept for one process: by default some thousand lines; at least a page, at most what may be asked of a daemon.
 KEEP = 1 << 20
@@ -45,8 +73,11 @@ RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
 FOR_EVER = -1
 HOLD_MAX = 1 << 40
 
-# The kernel's signals, and 0: "is it there?"
-SIGNAL_MAX = 64
+# How often statistics can be told: each is a scan of all processes of the machine.
+STATS_MIN, STATS_MAX = 100, 3600_000
+
+# A century: what is older than that was never there.
+AGE_MAX = 100 * 366 * 24 * 3600 * 1000
 
 # Records in one LIST reply, so that a reply fits into a message however long their argv (see TooLarge).
 LIST_LIMIT = 10000
@@ -93,9 +124,52 @@ def _check_env(env: tuple[str, ...]) -> None:
         names.add(name)
 
 
+def _check_spec(spec: Start | Change) -> None:
+    """Refuse what no process could be."""
+    argv = spec.argv
+    if argv is not None:
+        if not argv:
+            raise BadRequest("argv is empty; its first item is the program", field="argv")
+        for argument in argv:
+            check_os_text("argv", argument, empty=True)
+        check_os_text("argv", argv[0])
+    if spec.path is not None:
+        check_os_text("path", spec.path)
+    if spec.env:
+        _check_env(spec.env)
+    if spec.cwd is not None:
+        check_os_text("cwd", spec.cwd)
+        if not spec.cwd.startswith("/"):
+            raise BadRequest(f"cwd is {spec.cwd!r}; it begins with /", field="cwd")
+    if spec.name is not None:
+        check_name("name", spec.name)
+    if spec.labels is not None:
+        check_labels("labels", spec.labels)
+    if spec.stop is not None:
+        check_steps(spec.stop)
+    if spec.watchdog is not None:
+        check_watchdog(spec.watchdog)
+    words = (*(argv or ()), *(spec.labels or ()), spec.cwd or "")
+    # A character is four bytes at most: nearly always that is all that there is to look at.
+    if sum(map(len, words)) * 4 + len(words) * 4 > RECORD_WORDS_MAX:
+        _check_record(words)
+
+
+def _check_record(words: tuple[str, ...]) -> None:
+    size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words)
+    if size > RECORD_WORDS_MAX:
+        raise TooLarge(
+            f"argv, labels and cwd come to {size} bytes, and {RECORD_WORDS_MAX} fit into the process's record",
+            field="argv",
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start(Request):
     """Run a program. ``env`` is the whole environment; ``path`` is what is executed, if not ``argv[0]``.
+
+    Left out, ``stop`` is SIGTERM, ten seconds and SIGKILL, ``restart`` is never, and it is ready at once. With
+    ``watchdog``, WATCHDOG=1 has to come to its NOTIFY_SOCKET at least every so many milliseconds.
 
     The same ``key`` again finds the process that the first one started, as long as that is not removed.
     """
@@ -118,25 +192,14 @@ class Start(Request):
     channels: Annotated[tuple[int, ...], array(INTEGER)] | None = None
     hold: Annotated[int, INTEGER] | None = None
     read_only: Annotated[bool, BOOLEAN] | None = None
+    stop: Annotated[tuple[Step, ...], array(STEP)] | None = None
+    restart: Annotated[Restart, RESTART] | None = None
+    ready: Annotated[Ready, READY] | None = None
+    watchdog: Annotated[int, INTEGER] | None = None
+    log: Annotated[Log, LOG] | None = None
 
     def __post_init__(self) -> None:
-        if not self.argv:
-            raise BadRequest("argv is empty; its first item is the program", field="argv")
-        for argument in self.argv:
-            check_os_text("argv", argument, empty=True)
-        check_os_text("argv", self.argv[0])
-        if self.path is not None:
-            check_os_text("path", self.path)
-        if self.env:
-            _check_env(self.env)
-        if self.cwd is not None:
-            check_os_text("cwd", self.cwd)
-            if not self.cwd.startswith("/"):
-                raise BadRequest(f"cwd is {self.cwd!r}; it begins with /", field="cwd")
-        if self.name is not None:
-            check_name("name", self.name)
-        if self.labels is not None:
-            check_labels("labels", self.labels)
+        _check_spec(self)
         if self.keep is not None:
             check_range("keep", self.keep, KEEP_MIN, KEEP_MAX)
         if self.key is not None and not 0 < len(self.key) <= KEY_MAX:
@@ -153,18 +216,6 @@ class Start(Request):
                 if value is not None:
                     raise BadRequest(f"{field} is given without attach", field=field)
         _check_cursor(self.from_, self.channels, self.hold)
-        words = (*self.argv, *(self.labels or ()), self.cwd or "")
-        # A character is four bytes at most: nearly always that is all that there is to look at.
-        if sum(map(len, words)) * 4 + len(words) * 4 > RECORD_WORDS_MAX:
-            self._check_record(words)
-
-    def _check_record(self, words: tuple[str, ...]) -> None:
-        size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words)
-        if size > RECORD_WORDS_MAX:
-            raise TooLarge(
-                f"argv, labels and cwd come to {size} bytes, and {RECORD_WORDS_MAX} fit into the process's record",
-                field="argv",
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,12 +263,13 @@ class Detach(Request):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspect(Request):
-    """The record of one process."""
+    """The record of one process, how its log stands, and with ``stats`` what it and its descendants use."""
 
     command = 0x0105
     replies = (OfProcess,)
 
     process: Annotated[str, TEXT]
+    stats: Annotated[bool, BOOLEAN] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,6 +295,76 @@ class Wait(Request):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Watch(Request):
+    """Be told what happens to the processes that match every term of ``select``, from the cursor ``since`` on.
+
+    Where that is not kept any more, or nothing is said, a snapshot comes first: see `Watching`. With ``stats``, what
+    they use is told every so many milliseconds.
+    """
+
+    command = 0x0108
+    replies = (Watching,)
+
+    since: Annotated[str, TEXT] | None = None
+    select: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    stats: Annotated[int, INTEGER] | None = None
+
+    def __post_init__(self) -> None:
+        if self.stats is not None:
+            check_range("stats", self.stats, STATS_MIN, STATS_MAX)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change(Request):
+    """Change what a process was started with; what is left out stays as it is, or with ``whole`` becomes the default.
+
+    Labels, name, ``stop``, ``restart`` and ``log`` count from now on; the rest from its next start on.
+    """
+
+    command = 0x0109
+    replies = (Changed,)
+
+    process: Annotated[str, TEXT]
+    generation: Annotated[int, INTEGER] | None = None
+    whole: Annotated[bool, BOOLEAN] | None = None
+    argv: Annotated[tuple[str, ...], array(OS_TEXT)] | None = None
+    path: Annotated[str, OS_TEXT] | None = None
+    env: Annotated[tuple[str, ...], array(OS_TEXT)] | None = None
+    cwd: Annotated[str, OS_TEXT] | None = None
+    name: Annotated[str, TEXT] | None = None
+    labels: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    pty: Annotated[Pty, PTY] | None = None
+    merge: Annotated[bool, BOOLEAN] | None = None
+    stop: Annotated[tuple[Step, ...], array(STEP)] | None = None
+    restart: Annotated[Restart, RESTART] | None = None
+    ready: Annotated[Ready, READY] | None = None
+    watchdog: Annotated[int, INTEGER] | None = None
+    log: Annotated[Log, LOG] | None = None
+
+    def __post_init__(self) -> None:
+        _check_spec(self)
+        if self.whole and self.argv is None:
+            raise BadRequest("whole is given without argv; the whole of a process has a program", field="argv")
+        if self.pty is not None and self.merge is False:
+            raise BadRequest("merge is false and pty is given; a terminal has one output", field="merge")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prune(Request):
+    """Forget all that have exited, match every term of ``select``, and exited ``age`` milliseconds ago or earlier."""
+
+    command = 0x010A
+    replies = (Pruned,)
+
+    select: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    age: Annotated[int, INTEGER] | None = None
+
+    def __post_init__(self) -> None:
+        if self.age is not None:
+            check_range("age", self.age, 0, AGE_MAX)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Data(Request):
     """Input for the process of attachment ``to``, whole, in order; no payload is EOF. ``at`` drops repeats."""
 
@@ -252,6 +374,7 @@ class Data(Request):
     to: Annotated[int, INTEGER]
     channel: Annotated[int, INTEGER] = 0
     at: Annotated[int, INTEGER] | None = None
+    generation: Annotated[int, INTEGER] | None = None
     payload: Annotated[bytes | memoryview, PAYLOAD] = b""
 
     def __post_init__(self) -> None:
@@ -306,6 +429,41 @@ class Flow(Request):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stop(Request):
+    """Stop a process by its own sequence, or by ``steps``; answered when it has stopped. Whoever comes later joins."""
+
+    command = 0x0209
+    replies = (Stopped,)
+
+    process: Annotated[str, TEXT]
+    steps: Annotated[tuple[Step, ...], array(STEP)] | None = None
+    generation: Annotated[int, INTEGER] | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            check_steps(self.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again(Request):
+    """RESTART: stop a process if it runs, and start it again; answered when its next generation runs."""
+
+    command = 0x020A
+    replies = (OfProcess,)
+
+    process: Annotated[str, TEXT]
+    generation: Annotated[int, INTEGER] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reload(Request):
+    """Open the log files again."""
+
+    command = 0x0302
+    replies = (Ok,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Info(Request):
     """What the daemon is, allows and has."""
 
@@ -334,11 +492,17 @@ REQUESTS: dict[int, type[Request]] = {
         Inspect,
         Remove,
         Wait,
+        Watch,
+        Change,
+        Prune,
         Data,
         Kill,
         Resize,
         Flow,
+        Stop,
+        Again,
         Info,
+        Reload,
         Shutdown,
     )
 }

@@ -1,4 +1,4 @@
-"""The words and records that messages speak of: states, channels, scopes, and a process as people know it."""
+"""The words that messages speak of: states, channels, scopes, names, labels; and the daemon's own limits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from enum import Enum, IntEnum
 from typing import Annotated
 
 from netdaemon.errors import BadRequest
-from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT, array, word
-from netdaemon.wire.layout import Remembered, open_record, record
+from netdaemon.wire.fields import INTEGER, TEXT, word
+from netdaemon.wire.layout import open_record, record
 
 
 class Channel(IntEnum):
@@ -49,13 +49,14 @@ class Until(Enum):
 
 
 class Reason(Enum):
-    """Why an attachment ended."""
+    """Why an attachment or a subscription ended."""
 
     DETACHED = "detached"
     REMOVED = "removed"
     REVOKED = "revoked"
     REPLACED = "replaced"
     SHUTDOWN = "shutdown"
+    RESUBSCRIBE = "resubscribe"
 
 
 class Fate(Enum):
@@ -147,42 +148,6 @@ class Pty:
 PTY = record(Pty)
 # The same as a daemon tells it in a process's record.
 TOLD_PTY = open_record(Pty)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessRecord(Remembered):
-    """A process as people know it. Times are microseconds since the epoch, UTC.
-
-    Once it has exited: ``code`` xor ``signal``; neither means that the status is unknown. ``eof`` lists the
-    channels that are closed: 0 that the child reads no more input, 1 and 2 that no more output can come.
-    """
-
-    id: Annotated[str, TEXT]
-    name: Annotated[str, TEXT] | None = None
-    labels: Annotated[tuple[str, ...], array(TEXT)] = ()
-    state: Annotated[State, STATE]
-    generation: Annotated[int, INTEGER] = 1
-    argv: Annotated[tuple[str, ...], array(OS_TEXT)]
-    cwd: Annotated[str, OS_TEXT] = "/"
-    pty: Annotated[Pty, TOLD_PTY] | None = None
-    merge: Annotated[bool, BOOLEAN] = False
-    owner: Annotated[str, TEXT] = ""
-    pid: Annotated[int, INTEGER] | None = None
-    created: Annotated[int, INTEGER] = 0
-    started: Annotated[int, INTEGER] | None = None
-    exited: Annotated[int, INTEGER] | None = None
-    code: Annotated[int, INTEGER] | None = None
-    signal: Annotated[int, INTEGER] | None = None
-    core: Annotated[bool, BOOLEAN] | None = None
-    begin: Annotated[int, INTEGER] = 0
-    end: Annotated[int, INTEGER] = 0
-    stdin_end: Annotated[int, INTEGER] = 0
-    eof: Annotated[tuple[int, ...], array(INTEGER)] = ()
-    attached: Annotated[int, INTEGER] = 0
-    keep: Annotated[int, INTEGER] = 0
-
-
-PROCESS = open_record(ProcessRecord)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from netdaemon.errors import (
     UnknownCommand,
 )
 from netdaemon.wire import layout, v1
-from netdaemon.wire.answers import Attached, End, Event, Failure, Output, Reply, Welcome
+from netdaemon.wire.answers import OPENING, End, Event, Failure, Output, Reply, Welcome
 from netdaemon.wire.commands import REQUESTS, Attach, Data, Hello, Kill, Request, Start
 from netdaemon.wire.connection import HEAD, U16, VERSION, Conversation
 from netdaemon.wire.frame import LENGTH, MESSAGE_HEAD
@@ -131,7 +131,7 @@ class ServerConnection(Conversation):
         return self._pack(id, Welcome.command, body)
 
     def reply(self, id: int, message: Reply) -> bytes:
-        """Answer a request. Its id is closed by that, unless the answer is ATTACHED. Too large an answer: ERROR."""
+        """Answer a request. Its id is closed by that, unless events follow on it. Too large an answer: ERROR."""
         if id not in self._requests:
             raise LocalProtocolError(f"the request {id} is not open")
         body = self._encode_answer(message)
@@ -145,7 +145,7 @@ class ServerConnection(Conversation):
             body = self._encode_answer(message)
             assert body is not None
         self._requests.discard(id)
-        if type(message) is Attached:
+        if type(message) in OPENING:
             self._attachments.add(id)
         elif id == self._attachment and id not in self._attachments:
             self._attachment = 0

@@ -15,7 +15,8 @@ from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire.answers import Abort, Attached, Event, Failure, Listing, Message, Ok, Output, Reply, Status, Taken
 from netdaemon.wire.commands import Attach, Data, Hello, Kill, List, Request, Start
 from netdaemon.wire.frame import MAX_PACKET
-from netdaemon.wire.records import Channel, ProcessRecord, Scope, State
+from netdaemon.wire.records import Channel, Scope, State
+from netdaemon.wire.told import ProcessRecord
 
 _U16 = Struct(">H")
 _I32 = Struct(">i")

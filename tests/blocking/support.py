@@ -15,8 +15,9 @@ from netdaemon.blocking import Client, connect
 from netdaemon.errors import Refusal, StdinClosed, StdinFull, StdinHole
 from netdaemon.wire.answers import Attached, Event, Failure, Ok, Reply, Status, Taken, Welcome
 from netdaemon.wire.commands import Attach, Data, Hello, Request, Start
-from netdaemon.wire.records import ProcessRecord, State
+from netdaemon.wire.records import State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import ProcessRecord
 
 WINDOW = 512 * 1024
 

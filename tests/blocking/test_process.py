@@ -10,7 +10,8 @@ from netdaemon.blocking import Client, process
 from netdaemon.errors import ConnectionClosed, Refusal
 from netdaemon.wire.answers import Attached, DaemonInfo, End, Event, Gap, Ok, Output, Reply, Status
 from netdaemon.wire.commands import Attach, Flow, Info, Request
-from netdaemon.wire.records import ProcessRecord, Pty, Reason, State, Until
+from netdaemon.wire.records import Pty, Reason, State, Until
+from netdaemon.wire.told import ProcessRecord
 from tests.blocking.support import EXITED, FakeDaemon, attached, fake
 
 

@@ -57,7 +57,8 @@ from netdaemon.wire.commands import (
     Start,
     Wait,
 )
-from netdaemon.wire.records import Fate, ProcessRecord, Pty, Reason, State
+from netdaemon.wire.records import Fate, Pty, Reason, State
+from netdaemon.wire.told import ProcessRecord
 from tests.blocking.support import CUT, RECORD, Answer, FakeDaemon, FakeServer, attached, server, until
 
 ANSWERS: dict[type[Request], Answer] = {

@@ -12,7 +12,7 @@ import pytest
 
 from netdaemon.cli.group import ndtool as group
 from netdaemon.wire.layout import layout
-from netdaemon.wire.records import ProcessRecord
+from netdaemon.wire.told import ProcessRecord
 from tests.cli.support import PATIENCE, Daemon, Ndtool, Terminal, eventually
 
 KEYS = {slot.key.decode() for slot in layout(ProcessRecord).slots}

@@ -18,8 +18,9 @@ from netdaemon.wire.answers import DaemonInfo, Listing, Welcome
 from netdaemon.wire.answers import Failure as ErrorReply
 from netdaemon.wire.commands import List
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT
-from netdaemon.wire.records import ProcessRecord, Pty, State
+from netdaemon.wire.records import Pty, State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import ProcessRecord
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from netdaemon.wire.commands import (
     Start,
     Wait,
 )
-from netdaemon.wire.records import Fate, ProcessRecord, State
+from netdaemon.wire.records import Fate, State
+from netdaemon.wire.told import ProcessRecord
 from tests.blocking.proxy import Proxy, limits, proxy
 from tests.blocking.support import CUT, EXITED, Answer, FakeServer, attached
 from tests.cli.support import PATIENCE, Daemon, Ndtool, Terminal, eventually

@@ -18,8 +18,9 @@ from netdaemon.client.session import Session
 from netdaemon.errors import Refusal
 from netdaemon.wire.answers import Attached, Event, Reply, Welcome
 from netdaemon.wire.commands import Hello, Request
-from netdaemon.wire.records import ProcessRecord, Pty, State
+from netdaemon.wire.records import Pty, State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import ProcessRecord
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from netdaemon.process.stdin import Stdin
 from netdaemon.testing import MemoryReactor
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import KEEP
-from netdaemon.wire.records import ProcessRecord, Pty, Scope, State, Until
+from netdaemon.wire.records import Pty, Scope, State, Until
+from netdaemon.wire.told import ProcessRecord
 
 PATIENCE = 20.0
 

@@ -38,7 +38,8 @@ from netdaemon.wire.commands import (
     Start,
     Wait,
 )
-from netdaemon.wire.records import Counts, Fate, Limits, ProcessRecord, Pty, Reason, Scope, State, Until
+from netdaemon.wire.records import Counts, Fate, Limits, Pty, Reason, Scope, State, Until
+from netdaemon.wire.told import ProcessRecord
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from netdaemon.errors import Refusal
 from netdaemon.wire.answers import Attached, Message, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Attach, Hello, Request
-from netdaemon.wire.records import ProcessRecord, State
+from netdaemon.wire.records import State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import ProcessRecord
 
 RECORD = ProcessRecord(id="1", argv=("cat",), state=State.RUNNING, pid=77)
 

@@ -16,7 +16,8 @@ from netdaemon.wire import layout
 from netdaemon.wire.answers import Attached, End, Gap, OfProcess, Ok, Output, Started, Taken, Welcome
 from netdaemon.wire.client import ID_MAX, ClientConnection
 from netdaemon.wire.commands import Attach, Data, Detach, Hello, Info, Inspect, Kill, List, Request, Start
-from netdaemon.wire.records import ProcessRecord, Pty, Reason, State
+from netdaemon.wire.records import Pty, Reason, State
+from netdaemon.wire.told import ProcessRecord
 from netdaemon.wire.v1 import MAX_OUTPUT
 from tests.wire.support import RECORD, attached, box, from_hex, greeted, integer, message, messages, requests
 

@@ -13,7 +13,8 @@ from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError
 from netdaemon.wire import layout
 from netdaemon.wire.box import decode_box, encode_box
 from netdaemon.wire.fields import INTEGER, PAYLOAD, TEXT, array
-from netdaemon.wire.records import PROCESS, ProcessRecord, State
+from netdaemon.wire.records import State
+from netdaemon.wire.told import PROCESS, ProcessRecord
 from tests.wire import strategies
 from tests.wire.support import box, integer
 

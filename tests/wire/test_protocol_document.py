@@ -17,8 +17,9 @@ from netdaemon.wire.answers import Attached, End, Ok, Output, Status, Taken, Wel
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Data, Detach, Hello, Start
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OCTETS, TEXT, Field, array
-from netdaemon.wire.records import ProcessRecord, Reason, State
+from netdaemon.wire.records import Reason, State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import ProcessRecord
 from tests.wire.support import attached, from_hex
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.rst").read_text(encoding="utf-8")
