@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,8 +15,10 @@ from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
 from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDIN, STDOUT, Launched, LaunchError
 from netdaemon.keeper.messages import close_all
+from netdaemon.process.notify import ROLE as NOTIFY
 from netdaemon.process.record import Process
-from netdaemon.process.saved import REMOVED, Saved
+from netdaemon.process.run import launch_id, process_of
+from netdaemon.process.saved import REMOVED, Saved, was_removed
 from netdaemon.process.spool import Spool
 from netdaemon.wire.records import State
 
@@ -25,52 +28,81 @@ _log = Logger()
 
 
 def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reactor: Any) -> set[str]:
-    """Have *table* go on with *entries*, whose descriptors are owned from here on; the ids of all of them.
+    """Have *table* go on with *entries*, whose descriptors are owned from here on; the ids of all processes of them.
 
     One that cannot be understood is left with the keeper, for a daemon that can: its child goes on.
     """
+    # Of a process there may be several: one for each generation that has not been let go.
+    together: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        together.setdefault(process_of(entry[0]), {})[entry[0]] = entry
     ids: set[str] = set()
     found: list[tuple[Saved, Spool, Entry]] = []
-    for entry in entries:
-        read = _read(entry)
+    for id, runs in together.items():
+        read = _read(id, runs)
         if isinstance(read, _Removed):
-            keeper.forget(entry[0])
-            close_all(entry[2].values())
+            if read.saved is not None:
+                table.on_gone(read.saved)
+            for name, _, roles in runs.values():
+                keeper.forget(name)
+                close_all(roles.values())
             continue
-        ids.add(entry[0])
+        ids.add(id)
         if read is not None:
-            found.append((*read, entry))
+            found.append((*read, _only(read[0], runs, keeper)))
     found.sort(key=lambda one: one[0].identity.created)
     for saved, spool, entry in found:
         try:
             _go_on(saved, spool, entry, table, keeper, reactor)
         except Exception:
             # One that cannot be gone on with is no reason to leave all the others. It stays with the keeper.
-            _log.failure("process {id} (pid {pid}) could not be gone on with", id=entry[0], pid=entry[1])
+            _log.failure("process {id} (pid {pid}) could not be gone on with", id=saved.identity.id, pid=entry[1])
     if ids:
         _log.info("{count} processes taken over from the keeper", count=len(found))
     return ids
 
 
+def _kept(saved: Saved, runs: dict[str, Entry]) -> str:
+    """Which of *runs* is the process's: its present generation, or the one before, where that was not launched."""
+    wanted = launch_id(saved.identity.id, saved.generation)
+    return wanted if wanted in runs else next(iter(runs))
+
+
+def _only(saved: Saved, runs: dict[str, Entry], keeper: IKeeper) -> Entry:
+    """The entry of that; the others are over, but for what they have left behind, and are let go."""
+    kept = _kept(saved, runs)
+    for name, (_, _, roles) in runs.items():
+        if name != kept:
+            keeper.forget(name)
+            close_all(roles.values())
+    return runs[kept]
+
+
+@dataclass(frozen=True)
 class _Removed:
-    """A process whose removal the daemon was in the middle of."""
+    """A process whose removal the daemon was in the middle of; what it was, if that is known."""
+
+    saved: Saved | None
 
 
-def _read(entry: Entry) -> tuple[Saved, Spool] | _Removed | None:
-    id, _, roles = entry
+def _read(id: str, runs: dict[str, Entry]) -> tuple[Saved, Spool] | _Removed | None:
+    entry = next(iter(runs.values()))
     try:
-        # The very number: the launcher hands it to the next keeper, should this one die.
-        spool = Spool.adopt(roles[SPOOL])
-        octets = spool.saved.read()
-        if octets == REMOVED:
-            return _Removed()
+        octets = Spool.adopt(entry[2][SPOOL]).saved.read()
+        if octets.startswith(REMOVED):
+            return _Removed(was_removed(octets))
         saved = Saved.decode(octets)
         if saved.identity.id != id:
             raise ValueError(f"it is of process {saved.identity.id}")
+        entry = runs[_kept(saved, runs)]
+        # The very number: the launcher hands it to the next keeper, should this one die.
+        spool = Spool.adopt(entry[2][SPOOL])
+        # Where the next one begins is known by what was read of the last.
+        spool.saved.read()
     except (KeyError, ValueError, OSError) as error:
         _leave(entry, error)
         return None
-    del roles[SPOOL]
+    del entry[2][SPOOL]
     return saved, spool
 
 
@@ -97,27 +129,40 @@ def _halves(roles: dict[str, int]) -> list[str]:
 
 
 def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper: IKeeper, reactor: Any) -> None:
-    id, pid, roles = entry
-    stdin = table.stdin_of(id)
+    name, pid, roles = entry
+    launching = saved.state is State.STARTING and saved.started is None
+    over = name != launch_id(saved.identity.id, saved.generation)
+    if over:
+        # Of the generation before there is nothing left but what it has left behind.
+        keeper.withdraw(Launched.of_roles(name, 0, {}), *roles)
+        close_all(roles.values())
+        roles.clear()
+    notify = roles.pop(NOTIFY, -1)
+    stdin = table.stdin_of(saved)
     if INPUT in roles:
         stdin.adopt(roles.pop(INPUT))
     process = Process.adopted(saved, spool, stdin, reactor)
+    if launching and over:
+        table.launch_adopted(process, name)
+        return
     halves = _halves(roles)
-    launched = Launched.of_roles(id, pid, {role: number for role, number in roles.items() if role not in halves})
+    launched = Launched.of_roles(name, pid, {role: number for role, number in roles.items() if role not in halves})
     keeper.withdraw(launched, *halves, *(() if STDIN in roles else (INPUT,)))
     close_all(roles.pop(role) for role in halves)
-    if saved.state is State.STARTING:
-        launching: Deferred[Any] = Deferred()
-        table.adopt(process, launching)
+    if notify >= 0:
+        table.listen_again(process, notify)
+    if launching:
+        child: Deferred[Any] = Deferred()
+        table.adopt(process, name, child)
         if PIDFD not in roles:
-            launching.errback(LaunchError("fork", errno.ESRCH))
+            child.errback(LaunchError("fork", errno.ESRCH))
         elif GATE in roles:
-            keeper.resume(launched).chainDeferred(launching)
+            keeper.resume(launched).chainDeferred(child)
         else:
             # It was known that it runs, and not yet said.
-            launching.callback(launched)
+            child.callback(launched)
         return
-    table.adopt(process)
+    table.adopt(process, name)
     if GATE in roles:
         os.close(launched.gate)
         launched.gate = -1

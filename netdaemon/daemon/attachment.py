@@ -36,6 +36,8 @@ class Attachment:
     :ivar paused: the client asked for silence (FLOW).
     """
 
+    counts = True
+
     def __init__(
         self,
         outlet: Outlet,

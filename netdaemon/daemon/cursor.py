@@ -67,7 +67,7 @@ class Cursor:
                 gap = Gap(from_=self.offset, to=spool.begin)
                 self.offset = spool.begin
                 return gap
-            point = points[self._point] if self._point < len(points) else None
+            self._point, point = points.at(self._point)
             until = spool.end if point is None else point.offset
             if self.offset < until:
                 segment = spool.segment(self.offset, min(limit, until - self.offset))
@@ -92,7 +92,7 @@ class Cursor:
     @property
     def behind(self) -> bool:
         """Whether there is something that has not been told."""
-        return self.offset < self.process.spool.end or self._point < len(self.process.points)
+        return self.offset < self.process.spool.end or self._point < self.process.points.end
 
     def give_up(self) -> Iterator[Gap | Output | Status]:
         """All that has not been told, without the output itself: a gap in its place, then what happened."""

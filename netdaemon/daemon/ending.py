@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from netdaemon.errors import Refusal
 from netdaemon.interfaces import ILauncher
 from netdaemon.process.record import Process
-from netdaemon.wire.records import Scope, State, Until
+from netdaemon.wire.records import Scope, Until
 
 _log = Logger()
 
@@ -49,9 +49,9 @@ class Ending:
         def kill() -> None:
             _log.warn("{count} processes did not end within the grace; killing them", count=len(waiting))
             self._killing = True
-            self._kill([process for process in left if process.status is None])
+            self._kill([process for process in left if not process.finished])
             for process in left:
-                if process.state is State.STARTING:
+                if process.launched is None:
                     # It is not known to run, and is seen to when it is forgotten.
                     one_exited(None, process.id)
 

@@ -15,23 +15,28 @@ from netdaemon.daemon import selection
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
 from netdaemon.errors import BadRequest, Denied, UnknownChannel
+from netdaemon.patterns import Pattern
 from netdaemon.process.record import Process
 from netdaemon.wire.answers import (
     WINDOW,
     Attached,
+    Changed,
     DaemonInfo,
     Listing,
     OfProcess,
     Ok,
     Reply,
     Started,
+    Stopped,
     Taken,
 )
 from netdaemon.wire.commands import (
     FOR_EVER,
     KEEP_MAX,
     LIST_LIMIT,
+    Again,
     Attach,
+    Change,
     Data,
     Detach,
     Flow,
@@ -44,6 +49,7 @@ from netdaemon.wire.commands import (
     Resize,
     Shutdown,
     Start,
+    Stop,
     Wait,
 )
 from netdaemon.wire.frame import MAX_MESSAGE
@@ -87,6 +93,7 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
         peer.check_attachments()
         if (request.from_ or 0) > 0 and request.key is None:
             raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
+    _check_declared(request)
     known = daemon.table.by_key(request.key)
     # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
     launching = daemon.table.start(request, str(peer.principal), passing=peer.connection.version == 1)
@@ -189,7 +196,7 @@ def inspect(daemon: DaemonService, peer: Peer, id: int, request: Inspect) -> Ans
 def remove(daemon: DaemonService, peer: Peer, id: int, request: Remove) -> Answer:
     process = daemon.table.find(request.process)
     process.check_generation(request.generation)
-    daemon.table.remove(process)
+    daemon.table.remove(process, str(peer.principal))
     return Ok()
 
 
@@ -211,6 +218,7 @@ def data(daemon: DaemonService, peer: Peer, id: int, request: Data) -> Answer:
     process = attachment.process
     if attachment.read_only:
         raise Denied("this attachment is read-only", process=process.id)
+    process.check_generation(request.generation)
     if request.channel == Channel.STDIN:
         # The OK of version 1 has no count: it must mean all of it.
         accepted = process.write(request.payload, request.at, whole=peer.connection.version == 1)
@@ -231,8 +239,40 @@ def kill(daemon: DaemonService, peer: Peer, id: int, request: Kill) -> Answer:
             raise Denied("this attachment is read-only", process=attachment.process.id)
         process = attachment.process
     process.check_generation(request.generation)
-    process.kill(request.signal, request.scope or Scope.GROUP)
+    process.kill(request.signal, request.scope or Scope.GROUP, str(peer.principal))
     return Ok()
+
+
+@responds_to(Stop)
+def stop(daemon: DaemonService, peer: Peer, id: int, request: Stop) -> Answer:
+    process = daemon.table.find(request.process)
+    process.check_generation(request.generation)
+    stopping = process.life.stop(request.steps, str(peer.principal))
+    if stopping is None:
+        return Stopped(process=process.record(), already=True)
+    return stopping.addCallback(lambda step: Stopped(process=process.record(), step=step))
+
+
+@responds_to(Again)
+def again(daemon: DaemonService, peer: Peer, id: int, request: Again) -> Answer:
+    process = daemon.table.find(request.process)
+    process.check_generation(request.generation)
+    return process.life.restart(str(peer.principal)).addCallback(lambda _: OfProcess(process=process.record()))
+
+
+@responds_to(Change)
+def change(daemon: DaemonService, peer: Peer, id: int, request: Change) -> Answer:
+    process = daemon.table.find(request.process)
+    process.check_generation(request.generation)
+    _check_declared(request)
+    restart = daemon.table.change(process, request, str(peer.principal))
+    return Changed(process=process.record(), restart=restart)
+
+
+def _check_declared(request: Start | Change) -> None:
+    """Refuse now what would be found out when it is needed."""
+    if request.ready is not None and request.ready.pattern is not None:
+        Pattern(request.ready.pattern, "ready")
 
 
 @responds_to(Resize)

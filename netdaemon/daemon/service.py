@@ -320,9 +320,9 @@ class DaemonService(Service):
 
     def _let_pass(self, process: Process) -> None:
         """A finished process of a version-1 client disappears with the last who was attached to it, as in 2009."""
-        if process.passing and process.status is not None and not process.attached and not process.removed:
+        if process.passing and process.finished and not process.attached and not process.removed:
             try:
-                self.table.remove(process)
+                self.table.remove(process, process.identity.owner)
             except Refusal:
                 _log.failure("process {id} could not be removed", id=process.id)
 

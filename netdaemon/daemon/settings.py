@@ -54,6 +54,7 @@ class Settings:
     """The daemon's limits and habits.
 
     :param state: a directory for spools; None keeps them in memory.
+    :param runtime: a directory for the sockets on which processes say that they are ready; None: a temporary one.
     :param clients: connections at the same time; None: what the descriptor limit allows.
     :param processes: running at the same time; None likewise.
     :param exited: finished ones that stay listed; fewer where there are few descriptors.
@@ -62,6 +63,7 @@ class Settings:
     """
 
     state: str | None = None
+    runtime: str | None = None
     clients: int | None = None
     processes: int | None = None
     exited: int = EXITED

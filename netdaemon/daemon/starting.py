@@ -1,12 +1,16 @@
-"""From a START to what is launched: an id, what it is known by when it comes again, and the spec; decides nothing."""
+"""From a START or CHANGE to what a process is, and from that to what is launched; decides nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 from netdaemon.keeper.child import Spec
-from netdaemon.wire.commands import Start
+from netdaemon.process.identity import Identity
+from netdaemon.wire.commands import Change, Start
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
 _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -28,24 +32,76 @@ def new_id() -> str:
     return id
 
 
-def digest(request: Start) -> str:
+def digest(request: Start | Change) -> str:
     """By which a START that comes again is known: all that it says of the process, and nothing of the attachment."""
+    keep = request.keep if isinstance(request, Start) else None
     said = (request.path, request.argv, request.env, request.cwd, request.name, request.labels)
-    return hashlib.sha256(repr((*said, request.pty, request.merge, request.keep)).encode()).hexdigest()
+    declared = (request.stop, request.restart, request.ready, request.watchdog, request.log)
+    return hashlib.sha256(repr((*said, request.pty, request.merge, keep, *declared)).encode()).hexdigest()
 
 
-def spec_of(request: Start) -> Spec:
-    """What is to be executed for *request*."""
-    env = list(request.env or ())
-    if request.pty is not None and request.pty.term is not None:
-        env = [one for one in env if not one.startswith("TERM=")] + [f"TERM={request.pty.term}"]
+def identity_for(request: Start, id: str, owner: str, created: int) -> Identity:
+    """What a process is that is started by *request*."""
+    return Identity(
+        id=id,
+        created=created,
+        owner=owner,
+        key=request.key,
+        digest=digest(request),
+        name=request.name,
+        argv=request.argv,
+        path=request.path,
+        env=request.env or (),
+        labels=request.labels or (),
+        cwd=request.cwd or "/",
+        pty=request.pty,
+        merge=bool(request.merge) or request.pty is not None,
+        stop=request.stop,
+        restart=request.restart,
+        ready=request.ready,
+        watchdog=request.watchdog,
+        log=request.log,
+    )
+
+
+# What of a CHANGE counts from the next start on only.
+_LATER = ("argv", "path", "env", "cwd", "pty", "merge", "ready", "watchdog")
+
+
+def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
+    """What a process is after *request*, and whether some of that counts from its next start on only."""
+    given: dict[str, Any] = {
+        name: getattr(request, name) for name in (*_LATER, "name", "labels", "stop", "restart", "log")
+    }
+    if not request.whole:
+        given = {name: value for name, value in given.items() if value is not None}
+    for name, usual in (("env", ()), ("labels", ()), ("cwd", "/"), ("merge", False)):
+        if name in given and given[name] is None:
+            given[name] = usual
+    if given.get("pty") is not None:
+        given["merge"] = True
+    if request.whole:
+        given["digest"] = digest(request)
+    after = dataclasses.replace(identity, **given)
+    if not request.whole and after != identity:
+        # It is not any more what any file of specs says.
+        after = dataclasses.replace(after, digest="")
+    return after, any(getattr(after, name) != getattr(identity, name) for name in _LATER)
+
+
+def spec_of(identity: Identity, said: Sequence[str] = ()) -> Spec:
+    """What is to be executed for a process; *said* is set in its environment, whatever that says itself."""
+    pty = identity.pty
+    added = list(said) if pty is None or pty.term is None else [*said, f"TERM={pty.term}"]
+    names = tuple(one.partition("=")[0] + "=" for one in added)
+    env = [one for one in identity.env if not names or not one.startswith(names)] + added
     return Spec(
-        path=_octets(request.path or request.argv[0]),
-        argv=tuple(map(_octets, request.argv)),
+        path=_octets(identity.path or identity.argv[0]),
+        argv=tuple(map(_octets, identity.argv)),
         env=tuple(map(_octets, env)),
-        cwd=_octets(request.cwd or "/"),
-        pty=(request.pty.rows, request.pty.columns) if request.pty else None,
-        merge=bool(request.merge),
+        cwd=_octets(identity.cwd),
+        pty=(pty.rows, pty.columns) if pty else None,
+        merge=identity.merge and pty is None,
     )
 
 

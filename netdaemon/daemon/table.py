@@ -9,31 +9,35 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netdaemon.daemon.ending import Ending
 from netdaemon.daemon.files import Files
 from netdaemon.daemon.settings import Settings
-from netdaemon.daemon.starting import digest, new_id, spec_of
+from netdaemon.daemon.notifying import NotifyFolder
+from netdaemon.daemon.starting import changed, digest, identity_for, new_id, spec_of
 from netdaemon.errors import (
     LaunchFailed,
     LimitReached,
     NameTaken,
     NoSuchProcess,
-    NotRunning,
+    Refusal,
     ShuttingDown,
     SpecDiffers,
 )
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import INPUT, Launched, LaunchError
+from netdaemon.process.identity import Identity
+from netdaemon.process.notify import ROLE, NotifySocket
 from netdaemon.process.record import Process
-from netdaemon.process.saved import Identity
+from netdaemon.process.run import launch_id
+from netdaemon.process.saved import Saved, Told
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
-from netdaemon.wire.commands import Start
+from netdaemon.wire.commands import Change, Start
 
 # A time in microseconds has no more digits in the next 200,000 years.
 CREATED_DIGITS = 19
@@ -66,6 +70,11 @@ class ProcessTable:
         self._retaining: Any = None
         # Those whose exit has not been told on.
         self._fresh: list[Process] = []
+        self._notify = NotifyFolder(settings.runtime)
+        # By which generation's name the launcher has what is kept of a process.
+        self._kept: dict[str, str] = {}
+        self.on_event: Callable[[Process, Told], None] = lambda process, told: None
+        self.on_gone: Callable[[Saved], None] = lambda saved: None
         self.on_removed: Callable[[Process], None] = lambda process: None
         self.on_exited: Callable[[Process], None] = lambda process: None
 
@@ -100,11 +109,7 @@ class ProcessTable:
         if self._closing:
             raise ShuttingDown("the daemon is stopping and starts nothing")
         if request.name is not None:
-            taken = self._names.get(request.name) or self._processes.get(request.name)
-            if taken is not None:
-                raise NameTaken(
-                    f"the name {request.name!r} belongs to process {taken.id}", process=taken.id, field="name"
-                )
+            self._check_name(request.name)
         if self.running >= self._settings.max_processes:
             raise LimitReached(
                 f"{self.running} processes run, and that is the daemon's limit; "
@@ -112,7 +117,7 @@ class ProcessTable:
             )
         process = self._create(request, owner, passing)
         try:
-            launching = self._launcher.launch(process.id, spec_of(request), process.spool.descriptor)
+            launching = self._launch(process)
         except BaseException:
             self._drop(process)
             raise
@@ -122,9 +127,35 @@ class ProcessTable:
         self._see_to(launching, process)
         return started
 
+    def _launch(self, process: Process) -> Deferred[Any]:
+        """Have its present generation launched."""
+        identity, run = process.identity, process.current
+        self._kept.setdefault(process.id, run.launch_id)
+        said: list[str] = []
+        if identity.notifies:
+            try:
+                said = self._listen_to(process)
+            except OSError as error:
+                return fail(LaunchError("notify", error.errno or 0))
+        return self._launcher.launch(run.launch_id, spec_of(identity, said), process.spool.descriptor)
+
+    def _listen_to(self, process: Process) -> list[str]:
+        """Give it a socket to say something on; what its environment says of that."""
+        path, descriptor = self._notify.bind(process.id)
+        process.notify = NotifySocket(self._reactor, descriptor, process.life.heard)
+        said = [f"NOTIFY_SOCKET={path}"]
+        if process.identity.watchdog is not None:
+            said.append(f"WATCHDOG_USEC={process.identity.watchdog * 1000}")
+        return said
+
     def _see_to(self, launching: Deferred[Any], process: Process) -> None:
         launching.addCallbacks(self._launched, self._launch_failed, callbackArgs=(process,), errbackArgs=(process,))
         launching.addBoth(self._tell_started, process)
+
+    def _check_name(self, name: str, owner: Process | None = None) -> None:
+        taken = self._names.get(name) or self._processes.get(name)
+        if taken is not None and taken is not owner:
+            raise NameTaken(f"the name {name!r} belongs to process {taken.id}", process=taken.id, field="name")
 
     def _started_before(self, known: Process, request: Start) -> Deferred[Process]:
         """A key that was used before: its process, once that runs or is known not to."""
@@ -154,19 +185,7 @@ class ProcessTable:
         id = new_id()
         while id in self._processes or id in self._names:
             id = new_id()
-        identity = Identity(
-            id=id,
-            name=request.name,
-            labels=request.labels or (),
-            argv=request.argv,
-            cwd=request.cwd or "/",
-            pty=request.pty,
-            merge=bool(request.merge) or request.pty is not None,
-            owner=owner,
-            created=self._created,
-            key=request.key,
-            digest="" if request.key is None else digest(request),
-        )
+        identity = identity_for(request, id, owner, self._created)
         descriptor = -1
         try:
             descriptor = self._files.create(f"{id}.out")
@@ -178,7 +197,7 @@ class ProcessTable:
             raise LaunchFailed(
                 f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
             ) from error
-        process = Process(identity, spool, self.stdin_of(id), self._reactor)
+        process = Process(identity, spool, self._stdin_of(id), self._reactor)
         process.passing = passing
         if not process.save():
             number = process.unsaved
@@ -190,9 +209,13 @@ class ProcessTable:
         self._enter(process)
         return process
 
-    def stdin_of(self, id: str) -> Stdin:
-        """The input of the process *id*, still without a file."""
-        return Stdin(lambda: self._create_input(id), WINDOW)
+    def _stdin_of(self, id: str, base: int = 0) -> Stdin:
+        """The input of the generation *id*, which begins at *base*; still without a file."""
+        return Stdin(lambda: self._create_input(id), WINDOW, base)
+
+    def stdin_of(self, saved: Saved) -> Stdin:
+        """The input of a process that another daemon started."""
+        return self._stdin_of(launch_id(saved.identity.id, saved.generation), saved.stdin_base)
 
     def _create_input(self, id: str) -> int:
         # A daemon that was killed before it had shared it may have left one; nothing was accepted into that.
@@ -208,6 +231,9 @@ class ProcessTable:
 
     def _enter(self, process: Process) -> None:
         process.on_exited = self._has_exited
+        process.on_event = self._tell
+        process.life.on_start = self._start_again
+        process.life.on_leftovers = self._end_leftovers
         identity = process.identity
         self._processes[process.id] = process
         self._row = None
@@ -216,14 +242,21 @@ class ProcessTable:
         if identity.key is not None:
             self._keys[identity.key] = process
 
-    def adopt(self, process: Process, launching: Deferred[Any] | None = None) -> None:
+    def _tell(self, process: Process, told: Told) -> None:
+        self.on_event(process, told)
+
+    def adopt(self, process: Process, kept: str, launching: Deferred[Any] | None = None) -> None:
         """Have a process that another daemon started.
 
+        :param kept: by which name the launcher has it.
         :param launching: its child, where that was only just being started.
         """
         self._created = max(self._created, process.identity.created)
+        self._kept[process.id] = kept
         self._enter(process)
-        if process.status is not None:
+        # What it has told of and is not in the journal. What is, that knows.
+        process.tell_again()
+        if process.finished:
             self._exited[process.id] = process
             # Whether it is to stay is seen to as of one that has only just exited.
             self._fresh.append(process)
@@ -232,7 +265,31 @@ class ProcessTable:
             self._starting[process.id] = []
             self._see_to(launching, process)
 
+    def launch_adopted(self, process: Process, kept: str) -> None:
+        """Have a process whose next generation another daemon was about to launch, and had not: launch it."""
+        self.adopt(process, kept)
+        self._starting[process.id] = []
+        self._see_to(self._launch(process), process)
+
+    def listen_again(self, process: Process, descriptor: int) -> None:
+        """Hear what a process says that another daemon started."""
+        process.notify = NotifySocket(self._reactor, descriptor, process.life.heard)
+
     def _launched(self, launched: Launched, process: Process) -> Process:
+        before, self._kept[process.id] = self._kept[process.id], process.current.launch_id
+        if before != process.current.launch_id:
+            # What it had is the present generation's by now.
+            self._launcher.forget(before)
+            self._files.remove(f"{before}.in")
+        if process.notify is not None:
+            try:
+                self._launcher.share(process.current.launch_id, ROLE, process.notify.fileno())
+            except OSError as error:
+                _log.warn(
+                    "what process {id} says while there is no daemon is lost: {error}",
+                    id=process.id,
+                    error=error.strerror,
+                )
         process.run(self._launcher, launched)
         _log.info(
             "started {id} as pid {pid}: {program!r}", id=process.id, pid=launched.pid, program=process.identity.argv[0]
@@ -243,15 +300,57 @@ class ProcessTable:
         return process
 
     def _launch_failed(self, failure: Failure, process: Process) -> Process:
-        self._drop(process)
-        failure.trap(LaunchError)
+        if not failure.check(LaunchError):
+            self._drop(process)
+            failure.raiseException()
         error = failure.value
         assert isinstance(error, LaunchError)
-        raise LaunchFailed(
+        refusal = LaunchFailed(
             f"{process.identity.argv[0]}: {os.strerror(error.errno)} (stage {error.stage})",
             stage=error.stage,
             number=error.errno,
         )
+        if process.generation == 1:
+            self._drop(process)
+        else:
+            _log.warn("process {id} cannot be started again: {message}", id=process.id, message=refusal.message)
+            process.launch_failed(refusal)
+        raise refusal
+
+    def _start_again(self, process: Process) -> None:
+        """Launch its next generation."""
+        if self._closing or process.removed:
+            return
+        self._exited.pop(process.id, None)
+        self._end_leftovers(process)
+        next_one = launch_id(process.id, process.generation + 1)
+        process.begin_again(self._stdin_of(next_one, process.stdin.end))
+        self._starting[process.id] = []
+        self._see_to(self._launch(process), process)
+
+    def _end_leftovers(self, process: Process) -> None:
+        """Kill what its last generation has left behind."""
+
+    # --- change ------------------------------------------------------------------------------------------------------
+
+    def change(self, process: Process, request: Change, principal: str) -> bool:
+        """Change what it was started with; whether some of that counts from its next start on only.
+
+        :raises NameTaken: another one has that name.
+        """
+        if request.name is not None and request.name != process.identity.name:
+            self._check_name(request.name, process)
+        identity, restart = changed(process.identity, request)
+        if identity == process.identity:
+            return False
+        before = process.identity.name
+        if identity.name != before:
+            if before is not None:
+                del self._names[before]
+            if identity.name is not None:
+                self._names[identity.name] = process
+        process.change(identity, principal)
+        return restart and not process.finished
 
     # --- find --------------------------------------------------------------------------------------------------------
 
@@ -288,19 +387,19 @@ class ProcessTable:
 
     # --- remove ------------------------------------------------------------------------------------------------------
 
-    def remove(self, process: Process) -> None:
+    def remove(self, process: Process, principal: str) -> None:
         """Forget a process that has exited.
 
         :raises NotRunning: it has not; a refusal that names the way.
         """
-        if process.status is None:
-            raise NotRunning(
-                f"process {process.id} is {process.state.value}; only what has exited can be removed: kill it first",
-                process=process.id,
-            )
-        self._drop(process)
+        process.check_finished()
+        self._drop(process, principal)
 
-    def _drop(self, process: Process) -> None:
+    def _drop(self, process: Process, principal: str | None = None) -> None:
+        """Have it no more.
+
+        :param principal: who wants it removed; None: what is recorded of it stays.
+        """
         if self._processes.pop(process.id, None) is None:
             return
         self._row = None
@@ -310,10 +409,14 @@ class ProcessTable:
         if process.identity.key is not None:
             self._keys.pop(process.identity.key, None)
         self.on_removed(process)
-        process.disown()
+        process.disown(principal)
         process.forget()
-        self._launcher.forget(process.id)
-        self._files.remove(f"{process.id}.out", f"{process.id}.in")
+        kept = self._kept.pop(process.id, process.id)
+        for name in {kept, process.current.launch_id}:
+            self._launcher.forget(name)
+            self._files.remove(f"{name}.in")
+        self._files.remove(f"{process.id}.out")
+        self._notify.remove(process.id)
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
@@ -352,13 +455,14 @@ class ProcessTable:
     def stop_all(self) -> Deferred[None]:
         """End every process; fires when all have exited."""
         self.refuse_new()
-        return self._ending.end_all([process for process in self if process.status is None])
+        return self._ending.end_all([process for process in self if not process.finished])
 
     def close(self) -> None:
         """Forget all processes."""
         self._retain_no_more()
         for process in list(self):
             self._drop(process)
+        self._notify.close()
 
     def leave(self) -> None:
         """Let go of all processes; the next daemon goes on with them."""

@@ -3,60 +3,59 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
 from twisted.logger import Logger
 
-from netdaemon.errors import (
-    AlreadyExited,
-    BadRequest,
-    Denied,
-    LimitReached,
-    NoSuchProcess,
-    NotRunning,
-    StdinClosed,
-    StdinFull,
-    StdinHole,
-    UnknownChannel,
-    WrongGeneration,
-)
+from netdaemon.errors import AlreadyExited, BadRequest, NoSuchProcess, NotRunning, Refusal, WrongGeneration
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.process.child import Child
 from netdaemon.process.holding import Holding
-from netdaemon.process.saved import REMOVED, Identity, Point, Saved
+from netdaemon.process.identity import Identity
+from netdaemon.process.lifecycle import BY_ITSELF, Lifecycle
+from netdaemon.process.notify import NotifySocket
+from netdaemon.process.points import Point, Points
+from netdaemon.process.run import Run, channel_roles
+from netdaemon.process.saved import PENDING_MOST, Position, Saved, Told, removed
 from netdaemon.process.spool import Spool
-from netdaemon.process.stdin import Hole, Stdin
+from netdaemon.process.stdin import Stdin
 from netdaemon.process.transport import ProcessTransport
 from netdaemon.process.waits import Waits
+from netdaemon.signal_names import name_of
 from netdaemon.wire.answers import Status
 from netdaemon.wire.records import Channel, Scope, State, Until
-from netdaemon.wire.told import ProcessRecord
+from netdaemon.wire.told import Happening, ProcessRecord
 
 _log = Logger()
 
 # What may follow what. Everything else is a mistake of ours, and raises.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.STARTING: frozenset({State.RUNNING, State.FAILED}),
-    State.RUNNING: frozenset({State.EXITED}),
-    State.EXITED: frozenset(),
-    State.FAILED: frozenset(),
+    State.STARTING: frozenset({State.RUNNING, State.STOPPING, State.BACKOFF, State.EXITED, State.FAILED}),
+    State.RUNNING: frozenset({State.STOPPING, State.BACKOFF, State.EXITED, State.FAILED}),
+    State.STOPPING: frozenset({State.STARTING, State.RUNNING, State.BACKOFF, State.EXITED}),
+    State.BACKOFF: frozenset({State.STARTING, State.EXITED}),
+    State.EXITED: frozenset({State.STARTING}),
+    State.FAILED: frozenset({State.STARTING}),
 }
+
+# Those in which nothing comes any more, unless somebody wants it.
+FINISHED = frozenset({State.EXITED, State.FAILED})
 
 # Seconds for which the ends of streams wait for an exit that has been seen and not yet been told by the keeper.
 EXIT_WITHIN = 0.01
 
-# What a terminal's line discipline takes for the end of input, unless the program has changed it.
-END_OF_TRANSMISSION = b"\x04"
-
 
 class Observer(Protocol):
-    """Who is told when there is more to read: output, an EOF, a status."""
+    """Who is told when there is more to read: output, an EOF, a status.
+
+    :ivar counts: whether it is somebody who is attached.
+    """
+
+    counts: bool
 
     @property
     def behind(self) -> bool:
@@ -70,32 +69,36 @@ class Process:
     """One process, from its START until it is removed.
 
     :param reactor: `IReactorTime` and `IReactorFDSet`.
+    :ivar current: its present generation, or its last.
+    :ivar life: what becomes of it.
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
     :ivar unsaved: why what was saved last is older than what is so, as errno; 0: it is not.
     :ivar passing: it is to be removed when it has exited and nobody is attached.
+    :ivar logged: how far its log has come.
+    :ivar on_event: called with what has happened, once that is saved.
     """
-
-    generation = 1
 
     def __init__(self, identity: Identity, spool: Spool, stdin: Stdin, reactor: Any) -> None:
         self.identity = identity
         self.spool = spool
-        self.stdin = stdin
         self.state = State.STARTING
-        self.points: list[Point] = []
+        self.current = Run(identity.id, 1, stdin)
+        self.points = Points()
         self.holding = Holding(spool, reactor)
-        self.ended = False
+        self.life = Lifecycle(self, reactor)
         self.removed = False
         self.passing = False
         self.unsaved = 0
-        self.started: int | None = None
-        self.exited: int | None = None
-        self.status: ExitStatus | None = None
+        self.logged: Position | None = None
+        self.notify: NotifySocket | None = None
         self.on_exited: Callable[[Process], None] = lambda process: None
         self.on_ended: Callable[[Process], None] = lambda process: None
+        self.on_event: Callable[[Process, Told], None] = lambda process, told: None
         self._reactor = reactor
-        # Replaced, never changed, as all that a record is made of.
-        self._closed: frozenset[int] = frozenset()
+        self._number = 0
+        self._pending: tuple[Told, ...] = ()
+        # Those of them that are not yet saved.
+        self._fresh: list[Told] = []
         self._waking: Any = None
         self._lingered = False
         # Replaced, never changed: an observer that is woken may leave.
@@ -103,28 +106,55 @@ class Process:
         # The record that was made last; None: what it was made of has changed, other than by bytes that came.
         self._record: ProcessRecord | None = None
         self._waits = Waits()
-        self._transport: ProcessTransport | None = None
-        self._pid: int | None = None
-        self._launched: Launched | None = None
 
     @classmethod
     def adopted(cls, saved: Saved, spool: Spool, stdin: Stdin, reactor: Any) -> Process:
         """A process of a daemon that is dead, as that saved it. If it has a child, or had one, `resume` comes next."""
         process = cls(saved.identity, spool, stdin, reactor)
         process.state = saved.state
-        process.started, process.exited, process.status = saved.started, saved.exited, saved.status
-        process.points = list(saved.points)
         process.passing = saved.passing
-        process._closed = frozenset(point.closed for point in saved.points if point.closed is not None)
+        process.points = Points(saved.points)
+        process.logged = saved.log
+        process._number, process._pending = saved.number, saved.pending
+        run = process.current = Run(saved.identity.id, saved.generation, stdin, saved.begin)
+        run.started, run.exited, run.status = saved.started, saved.exited, saved.status
+        run.ready, run.fault = saved.ready, saved.fault
+        run.closed = frozenset(
+            point.closed for point in saved.points if point.closed is not None and point.offset >= saved.begin
+        )
         stdin.closed = saved.stdin_closed
         stdin.end = max(stdin.end, saved.stdin_end)
         stdin.taken = max(stdin.taken, saved.stdin_end)
         process.holding.expect(*spool.held())
+        process.life.restore(saved.life)
         return process
 
     @property
     def id(self) -> str:
         return self.identity.id
+
+    @property
+    def generation(self) -> int:
+        return self.current.generation
+
+    @property
+    def stdin(self) -> Stdin:
+        return self.current.stdin
+
+    @property
+    def status(self) -> ExitStatus | None:
+        """How its generation has exited; None: it has not."""
+        return self.current.status
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has exited, or failed, and nothing comes of itself any more."""
+        return self.state in FINISHED
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has finished and its streams are closed."""
+        return self.current.ended and self.finished
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
@@ -135,52 +165,140 @@ class Process:
         self.state = state
         self._record = None
 
+    def begin_again(self, stdin: Stdin) -> None:
+        """Another generation is about to be launched: what is left of the last is let go."""
+        last = self.current
+        last.abandon(finish=True)
+        self._close_notify()
+        self.become(State.STARTING)
+        self.current = Run(self.id, last.generation + 1, stdin, self.spool.end)
+        self._lingered = False
+        self.life.starting()
+        self.save()
+        self._wake()
+
     def run(self, launcher: ILauncher, launched: Launched) -> None:
         """The child runs: take over its descriptors."""
-        self.become(State.RUNNING)
-        self.started = time.time_ns() // 1000
-        self._pid = launched.pid or None
-        self._launched = launched
+        run = self.current
+        principal = self.identity.owner if run.generation == 1 else self.life.starting()
+        run.started = _now()
+        run.pid = launched.pid or None
+        run.launched = launched
+        run.ready = self.identity.ready is None
+        if run.ready:
+            self.become(State.RUNNING)
+        self._record = None
+        if run.generation == 1:
+            self.tell(Happening.CREATED, None, principal)
+        else:
+            self.points.append(Point(self.spool.end, status=self._status_event()))
+        self.tell(Happening.STARTED, f"pid {launched.pid}", principal)
         self.save()
         self._begin(launcher, launched)
-        self._waits.answer(Until.RUNNING, self.record)
+        self.life.launched()
+        if run.ready:
+            self._waits.answer(Until.RUNNING, self.record)
+        if run.generation > 1:
+            self._wake()
+
+    def is_ready(self) -> None:
+        """It is known to be ready."""
+        self.current.ready = True
+        if self.state is State.STARTING:
+            self.become(State.RUNNING)
+            self.points.append(Point(self.spool.end, status=self._status_event()))
+        self.tell(Happening.READY)
+        self.save()
+        self._wake()
+        if self.state is State.RUNNING:
+            self._waits.answer(Until.RUNNING, self.record)
 
     def resume(self, launcher: ILauncher, launched: Launched) -> None:
         """Go on where the daemon before this one stopped: with a child that runs, or with what one has left."""
+        run = self.current
         # One that has exited with nobody to keep its exit has no number any more.
-        self._pid = (launched.pid or None) if self.status is None else None
-        self._launched = launched
+        run.pid = (launched.pid or None) if run.status is None else None
+        run.launched = launched
         self._record = None
-        streams = {Channel.STDIN: launched.stdin, Channel.STDOUT: launched.stdout}
-        if not self.identity.merge:
-            streams[Channel.STDERR] = launched.stderr
-        for channel, descriptor in streams.items():
-            if descriptor < 0 and channel not in self._closed:
+        for channel, descriptor in channel_roles(launched, merge=self.identity.merge).items():
+            if descriptor < 0 and channel not in run.closed:
                 # Its end was seen, and the daemon killed before it had said so.
                 self.channel_closed(channel)
         self._begin(launcher, launched)
+        self.life.resume()
 
     def _begin(self, launcher: ILauncher, launched: Launched) -> None:
-        self._transport = ProcessTransport(
-            self._reactor, launcher, launched, self.spool, self.stdin, Child(self), self.status
+        run = self.current
+        run.transport = ProcessTransport(
+            self._reactor, launcher, launched, self.spool, run.stdin, Child(self), run.status
         )
-        self._transport.begin()
+        run.transport.begin()
 
-    def save(self) -> bool:
-        """For the next daemon, if this one is killed; whether it could be."""
-        saved = Saved(
+    def launch_failed(self, error: Refusal) -> None:
+        """A generation after the first could not be launched."""
+        run = self.current
+        run.status, run.exited, run.ended = ExitStatus(), _now(), True
+        state, why = self.life.launch_failed(error)
+        self.become(state)
+        self.tell(Happening.NOT_STARTED, error.message)
+        self._tell_exit(state, why)
+        self.points.append(Point(self.spool.end, status=self._status_event()))
+        self._settle()
+
+    def _tell_exit(self, state: State, why: str) -> None:
+        if state is State.BACKOFF and why:
+            self.tell(Happening.BACKOFF, why)
+        elif state is State.FAILED:
+            self.tell(Happening.FAILED, why)
+
+    # --- what is told and saved --------------------------------------------------------------------------------------
+
+    def tell(self, happening: Happening, detail: str | None = None, principal: str = BY_ITSELF) -> None:
+        """Something has happened; it is told once it is saved, which the caller sees to."""
+        self._number += 1
+        self._fresh.append(Told(self._number, happening, _now(), principal, detail))
+
+    def journalled(self, number: int) -> None:
+        """The journal has its events up to that one."""
+        self._pending = tuple(one for one in self._pending if one.number > number)
+
+    def tell_again(self) -> None:
+        """Tell what the last daemon may not have told: it was not known to be in the journal."""
+        for told in self._pending:
+            self.on_event(self, told)
+
+    def as_saved(self) -> Saved:
+        """What the next daemon has to know."""
+        run = self.current
+        return Saved(
             identity=self.identity,
             state=self.state,
-            started=self.started,
-            exited=self.exited,
-            status=self.status,
+            generation=run.generation,
+            begin=run.begin,
+            started=run.started,
+            exited=run.exited,
+            status=run.status,
             points=tuple(self.points),
-            stdin_closed=self.stdin.closed,
-            stdin_end=self.stdin.taken if self.stdin.closed and not self.stdin.waiting else 0,
+            stdin_base=run.stdin.base,
+            stdin_closed=run.stdin.closed,
+            stdin_end=run.stdin.taken if run.stdin.closed and not run.stdin.waiting else 0,
             passing=self.passing,
+            ready=run.ready,
+            fault=run.fault,
+            life=self.life.saved(),
+            number=self._number,
+            pending=self._pending,
+            log=self.logged,
         )
+
+    def save(self) -> bool:
+        """For the next daemon, if this one is killed; whether it could be. What has happened is told after it."""
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            self._pending = (*self._pending, *fresh)[-PENDING_MOST:]
+            self._record = None
         try:
-            self.spool.saved.write(saved.encode())
+            self.spool.saved.write(self.as_saved().encode())
         except OSError as error:
             if not self.unsaved:
                 _log.error(
@@ -191,24 +309,53 @@ class Process:
             self.unsaved = error.errno or errno.EIO
         else:
             self.unsaved = 0
+        for told in fresh:
+            self.on_event(self, told)
         return not self.unsaved
 
-    def disown(self) -> None:
-        """It is being removed: the next daemon is not to find it again, should this one be killed in the middle."""
+    def disown(self, principal: str | None = None) -> None:
+        """It is being removed: the next daemon is not to find it again, should this one be killed in the middle.
+
+        :param principal: who wants it, where it ran once; then that is told.
+        """
+        if principal is not None:
+            self.tell(Happening.REMOVED, None, principal)
+        fresh, self._fresh = self._fresh, []
+        self._pending = (*self._pending, *fresh)
+        self._record = None
         try:
-            self.spool.saved.write(REMOVED)
+            self.spool.saved.write(removed(self.as_saved()))
         except OSError as error:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
-            return
-        self.spool.empty()
+        else:
+            self.spool.empty()
+        for told in fresh:
+            self.on_event(self, told)
+
+    def _status_event(self) -> Status:
+        run = self.current
+        status = run.status or ExitStatus()
+        return Status(
+            state=self.state,
+            generation=run.generation,
+            pid=run.pid,
+            code=status.code,
+            signal=status.signal,
+            core=status.core or None,
+            end=self.spool.end,
+        )
+
+    # --- what its child tells ----------------------------------------------------------------------------------------
 
     def output_arrived(self) -> None:
         """There is more in the spool."""
+        self.life.output()
         self._wake()
 
     def _wake_late(self) -> None:
         self._waking = None
-        if self._transport is not None and self._transport.exiting and not self._lingered:
+        transport = self.current.transport
+        if transport is not None and transport.exiting and not self._lingered:
             # Its exit comes within a moment, and is told and saved together with the ends.
             self._lingered = True
             self._waking = self._reactor.callLater(EXIT_WITHIN, self._wake_late)
@@ -229,17 +376,19 @@ class Process:
 
     def output_blocked(self) -> None:
         """There is no room in the spool."""
-        assert self._transport is not None
-        self.holding.block(self._transport)
+        transport = self.current.transport
+        if transport is not None:
+            self.holding.block(transport)
 
     def channel_closed(self, channel: int) -> None:
         """A stream is at its end; again, if the daemon before this one had said so and was killed before it let go."""
-        if channel in self._closed:
+        run = self.current
+        if channel in run.closed:
             return
-        self._closed |= {channel}
+        run.closed |= {channel}
         self._record = None
-        self.points.append(Point(self.spool.end, closed=channel, time=time.time_ns() // 1000))
-        if channel == Channel.STDIN and self.stdin.end:
+        self.points.append(Point(self.spool.end, closed=channel, time=_now()))
+        if channel == Channel.STDIN and run.stdin.end > run.stdin.base:
             self.save()
         if self._waking is None:
             # Ends mostly come together, and with the exit: they are told together.
@@ -247,53 +396,112 @@ class Process:
 
     def child_exited(self, status: ExitStatus) -> None:
         """The child has exited, and all that it wrote is in the spool."""
-        self.become(State.EXITED)
-        self.status = status
-        self.exited = time.time_ns() // 1000
-        self._pid = None
+        run = self.current
+        run.status = status
+        run.exited = _now()
+        run.pid = None
+        self._close_notify()
+        state, why = self.life.exited()
+        self.become(state)
+        self.tell(Happening.EXITED, _words(status))
+        self._tell_exit(state, why)
         # Before anybody is told, and before the kernel forgets it.
-        self._happened(Point(self.spool.end, status=self._status_event()))
-        self._waits.answer(Until.EXITED, self.record)
-        self.on_exited(self)
+        self.points.append(Point(self.spool.end, status=self._status_event()))
+        self._settle()
+
+    def _settle(self) -> None:
+        self.save()
+        self._wake()
+        if self.finished:
+            self._waits.answer(Until.EXITED, self.record)
+            if self.current.ended:
+                self._waits.answer(Until.ENDED, self.record)
+            self.on_exited(self)
+        self.life.settled()
 
     def child_ended(self) -> None:
         """Its streams are closed, too."""
-        self.ended = True
+        self.current.ended = True
         self._record = None
-        self._transport = None
-        self._waits.answer(Until.ENDED, self.record)
-        self.on_ended(self)
+        self.current.transport = None
+        if self.finished:
+            self._waits.answer(Until.ENDED, self.record)
+            self.on_ended(self)
+
+    def _close_notify(self) -> None:
+        if self.notify is not None:
+            self.notify.close()
+            self.notify = None
 
     def forget(self) -> None:
         """It is removed: free what it has. Observers have been told."""
         self.removed = True
-        if self._transport is not None:
-            self._transport.abandon()
-            self._transport = None
+        self.life.close()
+        self._close_notify()
         if self._waking is not None:
             self._waking.cancel()
             self._waking = None
+        self.current.abandon()
         self.holding.close()
         self._waits.answer(Until.REMOVED, self.record)
         self._waits.refuse(lambda: NoSuchProcess(f"process {self.id} was removed", process=self.id))
         self.spool.close()
-        self.stdin.close()
 
-    def _status_event(self) -> Status:
-        status = self.status or ExitStatus()
-        return Status(
-            state=self.state,
-            generation=self.generation,
-            code=status.code,
-            signal=status.signal,
-            core=status.core or None,
-            end=self.spool.end,
-        )
+    def change(self, identity: Identity, principal: str) -> None:
+        """It is something else from now on, or from its next start on."""
+        names = [name for name in vars(identity) if name != "digest" and _differ(identity, self.identity, name)]
+        self.identity = identity
+        self.tell(Happening.CHANGED, ", ".join(names) or None, principal)
+        self.save()
 
-    def _happened(self, point: Point) -> None:
-        self.points.append(point)
+    # --- stopping ----------------------------------------------------------------------------------------------------
+
+    def stopping(self, principal: str) -> None:
+        """A stop begins."""
+        self.become(State.STOPPING)
+        self.points.append(Point(self.spool.end, status=self._status_event()))
+        self.tell(Happening.STOPPING, None, principal)
         self.save()
         self._wake()
+
+    def not_stopped(self) -> None:
+        """A stop was of no avail: it goes on."""
+        self.become(State.RUNNING if self.current.ready else State.STARTING)
+        self.points.append(Point(self.spool.end, status=self._status_event()))
+        self.tell(Happening.NOT_STOPPED)
+        self.save()
+        self._wake()
+
+    def stop_waiting(self, principal: str) -> None:
+        """It was waiting to be started again, and is to do so no more."""
+        self.become(State.EXITED)
+        self.points.append(Point(self.spool.end, status=self._status_event()))
+        self.tell(Happening.STOPPING, "it was waiting to be started again", principal)
+        self._settle()
+
+    @property
+    def stdin_end(self) -> int:
+        """The offset of what is typed next."""
+        return self.current.stdin.end
+
+    def type(self, text: bytes, at: int) -> None:
+        """Type a line of a stop; what is below the end of the input was typed before."""
+        self.write(text, at, whole=True)
+
+    def signal(self, number: int, scope: Scope) -> None:
+        """Send a signal."""
+        self.kill(number, scope)
+
+    def kill_all(self) -> None:
+        """Kill it and all that descends from it; from here on nobody who reads its output is waited for."""
+        try:
+            self.kill(9, Scope.TREE)
+        except AlreadyExited:
+            pass
+        except Refusal as refusal:
+            _log.warn("{message}; killing its group", message=refusal.message)
+            self.kill(9, Scope.GROUP)
+        self.holding.let_go()
 
     # --- who looks ---------------------------------------------------------------------------------------------------
 
@@ -312,7 +520,7 @@ class Process:
     @property
     def launched(self) -> Launched | None:
         """Its child as the launcher has it; None before it runs, and when it has exited."""
-        return None if self.status is not None else self._launched
+        return None if self.current.status is not None else self.current.launched
 
     @property
     def read_out(self) -> bool:
@@ -321,20 +529,24 @@ class Process:
 
     @property
     def attached(self) -> int:
-        """How many observers there are."""
-        return len(self._observers)
+        """How many are attached."""
+        return sum(one.counts for one in self._observers)
 
     def when(self, until: Until) -> Deferred[ProcessRecord] | ProcessRecord:
         """The record when it is so, or at once if it is; cancel the Deferred to wait no more."""
         if (
             (until is Until.RUNNING and self.state is State.RUNNING)
-            or (until is Until.EXITED and self.status is not None)
+            or (until is Until.EXITED and self.finished)
             or (until is Until.ENDED and self.ended)
         ):
             return self.record()
-        if until is Until.RUNNING and self.status is not None:
+        if until is Until.RUNNING and self.finished:
             raise AlreadyExited(f"process {self.id} has exited and will not be running again", process=self.id)
         return self._waits.add(until)
+
+    def changed(self) -> None:
+        """What its record is made of has changed."""
+        self._record = None
 
     def record(self) -> ProcessRecord:
         """The process as it is now; the same object for as long as nothing of it has changed."""
@@ -350,32 +562,42 @@ class Process:
         return record
 
     def _make_record(self) -> ProcessRecord:
-        identity = self.identity
-        status = self.status
+        identity, run, life = self.identity, self.current, self.life
+        status = run.status
         return ProcessRecord(
             id=identity.id,
             name=identity.name,
             labels=identity.labels,
             state=self.state,
-            generation=self.generation,
+            generation=run.generation,
             argv=identity.argv,
             cwd=identity.cwd,
             pty=identity.pty,
             merge=identity.merge,
             owner=identity.owner,
-            pid=self._pid,
+            pid=run.pid,
             created=identity.created,
-            started=self.started,
-            exited=self.exited,
+            started=run.started,
+            exited=run.exited,
             code=status.code if status else None,
             signal=status.signal if status else None,
             core=status.core or None if status else None,
             begin=self.spool.begin,
             end=self.spool.end,
-            stdin_end=self.stdin.end,
-            eof=tuple(sorted(self._closed)),
+            stdin_end=run.stdin.end,
+            eof=tuple(sorted(run.closed)),
             attached=self.attached,
             keep=self.spool.size,
+            key=identity.key,
+            digest=identity.digest or None,
+            stop=identity.stop,
+            restart=identity.restart,
+            ready=identity.ready,
+            watchdog=identity.watchdog,
+            log=identity.log,
+            failures=life.failures or None,
+            due=life.due,
+            step=life.step,
         )
 
     # --- what is done to it ------------------------------------------------------------------------------------------
@@ -397,104 +619,32 @@ class Process:
         :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: what ``accepted`` counts was taken before.
         """
         if not data:
-            self._write_eof(at)
+            if self.current.write_eof(at, terminal=self.identity.pty is not None):
+                self.save()
             return 0
-        repeated = 0 if at is None else max(0, min(self.stdin.end - at, len(data)))
-        if repeated == len(data):
-            return repeated
-        told: dict[str, Any] = {"process": self.id, "accepted": repeated, "end": self.stdin.end}
-        if self.status is not None:
-            raise AlreadyExited(f"process {self.id} has exited", **told)
-        if self._transport is None:
-            raise NotRunning(f"process {self.id} is {self.state.value}", **told)
-        if self.stdin.closed:
-            raise StdinClosed(f"the standard input of process {self.id} is closed", **told)
-        if whole and len(data) > self.stdin.room:
-            raise self._full(told)
-        try:
-            accepted = self.stdin.accept(data, at)
-        except Hole:
-            raise self._hole(at) from None
-        except OSError as error:
-            raise StdinFull(
-                f"input for process {self.id} cannot be kept: {os.strerror(error.errno or 0)}",
-                number=error.errno,
-                **told,
-            ) from error
-        if whole and accepted < len(data):
-            # The disk was full in the middle of it.
-            self.stdin.take_back(accepted)
-            accepted = 0
-        if not accepted:
-            raise self._full(told)
-        self._transport.feed()
+        accepted = self.current.write(data, at, whole=whole)
+        self.life.typed(data[:accepted])
         return accepted
-
-    def _full(self, told: dict[str, Any]) -> StdinFull:
-        return StdinFull(f"{self.stdin.waiting} bytes wait for process {self.id}, and {self.stdin.window} may", **told)
-
-    def _hole(self, at: int | None) -> StdinHole:
-        return StdinHole(
-            f"at is {at}, and {self.stdin.end} is the end of what has been taken",
-            process=self.id,
-            field="at",
-            accepted=0,
-            end=self.stdin.end,
-        )
-
-    def _write_eof(self, at: int | None) -> None:
-        if at is not None and at > self.stdin.end:
-            raise self._hole(at)
-        if self.state is State.STARTING:
-            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
-        if self._transport is None or self.stdin.closed:
-            return
-        if self.identity.pty is not None:
-            # A byte like any other: it counts, and what comes again at its offset is a repeat.
-            self.write(END_OF_TRANSMISSION, at)
-        else:
-            self._transport.closeStdin()
-            self.save()
 
     def close_output(self, channel: int) -> None:
         """Close our end of an output: a child that writes to it is told by SIGPIPE.
 
         :raises UnknownChannel: it has no such output.
         """
-        if channel not in self.channels:
-            raise UnknownChannel(
-                f"process {self.id} has no channel {channel}; all its output is on 1", process=self.id, field="channel"
-            )
-        if self._transport is not None:
-            self._transport.closeChildFD(channel)
+        self.current.close_output(channel, self.channels)
 
-    def kill(self, number: int, scope: Scope) -> None:
+    def kill(self, number: int, scope: Scope, principal: str | None = None) -> None:
         """Send one signal.
 
+        :param principal: who wants it, if that is to be told.
         :raises AlreadyExited: there is nobody to get it.
         :raises Denied: the kernel does not allow it.
         :raises LimitReached: there is no descriptor left to find the tree with.
         """
-        if self._transport is None and self.status is None:
-            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
-        try:
-            if self._transport is None:
-                raise ProcessExitedAlready
-            self._transport.signal(number, scope.value)
-        except ProcessExitedAlready:
-            raise AlreadyExited(f"process {self.id} has exited", process=self.id) from None
-        except PermissionError as error:
-            raise Denied(
-                f"process {self.id} runs as somebody whom this daemon may not signal", process=self.id
-            ) from error
-        except OSError as error:
-            raise LimitReached(
-                f"whom the signal is for cannot be found out: {os.strerror(error.errno or 0)}; "
-                "scope group and scope process need no looking",
-                process=self.id,
-                field="scope",
-                number=error.errno,
-            ) from error
+        self.current.kill(number, scope)
+        if principal is not None and number:
+            self.tell(Happening.SIGNALLED, f"{name_of(number)} to the {scope.value}", principal)
+            self.save()
 
     def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size."""
@@ -502,20 +652,32 @@ class Process:
             raise BadRequest(
                 f"process {self.id} has no terminal; it was started with pipes", process=self.id, field="to"
             )
-        if self.state is State.STARTING:
-            raise NotRunning(f"process {self.id} is {self.state.value}", process=self.id)
-        if self._transport is None:
-            raise AlreadyExited(f"process {self.id} has exited", process=self.id)
-        try:
-            self._transport.resize(rows, columns)
-        except OSError as error:
-            raise BadRequest(
-                f"the terminal of process {self.id} takes no size: {os.strerror(error.errno or 0)}",
-                process=self.id,
-                number=error.errno,
-            ) from error
+        self.current.resize(rows, columns)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """The outputs that it has."""
         return (Channel.STDOUT,) if self.identity.merge else (Channel.STDOUT, Channel.STDERR)
+
+    def check_finished(self) -> None:
+        """Refuse what can be done only to what has exited for good."""
+        if not self.finished:
+            raise NotRunning(
+                f"process {self.id} is {self.state.value}; only what has exited can be removed: stop it first",
+                process=self.id,
+            )
+
+
+def _differ(one: Identity, other: Identity, name: str) -> bool:
+    return name in Identity.__dataclass_fields__ and getattr(one, name) != getattr(other, name)
+
+
+def _words(status: ExitStatus) -> str:
+    """How it has exited."""
+    if status.signal is not None:
+        return f"signal {name_of(status.signal)}" + (", core dumped" if status.core else "")
+    return "nobody knows how" if status.code is None else f"code {status.code}"
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from netdaemon.keeper.child import ExitStatus
+from netdaemon.process.identity import Identity, identity_of
+from netdaemon.process.points import Point
 from netdaemon.wire.answers import Status
-from netdaemon.wire.records import Pty, State
+from netdaemon.wire.records import State
+from netdaemon.wire.told import Happening
 
 # Raised when what is saved changes its meaning; what is only added needs no other form.
 FORM = 1
@@ -20,64 +22,62 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 # In place of what was saved: the daemon was about to forget the process.
 REMOVED = b"removed"
 
+# Events that wait for the journal, of one process: where that cannot be written for long, the oldest go.
+PENDING_MOST = 256
 
-@dataclass(frozen=True)
-class Point:
-    """Something that happened at an offset: a status, or the end of a channel."""
+
+class Told(NamedTuple):
+    """An event of a process, by its number: it is kept until the journal has it."""
+
+    number: int
+    type: Happening
+    time: int
+    principal: str
+    detail: str | None
+
+
+class Position(NamedTuple):
+    """How far a log has come: all before *offset* is in the file *inode*, which ends at *size*, and those before it."""
 
     offset: int
-    status: Status | None = None
-    closed: int | None = None
-    time: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a process is called and what it runs; fixed when it is created.
-
-    :param key: the key of the START that it comes from, and *digest*, by which the same START is known again.
-    """
-
-    id: str
-    argv: tuple[str, ...]
-    created: int = 0
-    name: str | None = None
-    labels: tuple[str, ...] = ()
-    cwd: str = "/"
-    pty: Pty | None = None
-    merge: bool = False
-    owner: str = ""
-    key: str | None = None
-    digest: str = ""
-
-    @cached_property
-    def encoded(self) -> str:
-        """As JSON: it does not change, and is saved whenever something else does."""
-        told = {name: getattr(self, name) for name in _IDENTITY}
-        told["pty"] = None if self.pty is None else (self.pty.rows, self.pty.columns, self.pty.term)
-        return _encode({name: value for name, value in told.items() if value})
-
-
-_IDENTITY = tuple(field.name for field in dataclasses.fields(Identity))
+    inode: int
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
     """A process as it was when it was saved.
 
+    :param begin: the offset at which the output of its generation begins.
+    :param stdin_base: the offset at which the generation's input begins.
     :param stdin_end: the end of its input, where no file tells that any more.
     :param passing: it disappears when it has exited and nobody is attached.
+    :param ready: its generation is known to be ready.
+    :param fault: why that counts as a failure.
+    :param life: what its stop and its restarts have come to; empty: nothing.
+    :param number: that of its last event.
+    :param pending: those that may not be in the journal.
+    :param log: how far its log has come.
     """
 
     identity: Identity
     state: State
+    generation: int = 1
+    begin: int = 0
     started: int | None = None
     exited: int | None = None
     status: ExitStatus | None = None
     points: tuple[Point, ...] = ()
+    stdin_base: int = 0
     stdin_closed: bool = False
     stdin_end: int = 0
     passing: bool = False
+    ready: bool = False
+    fault: str = ""
+    life: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
+    pending: tuple[Told, ...] = ()
+    log: Position | None = None
 
     def encode(self) -> bytes:
         """As octets."""
@@ -92,7 +92,12 @@ class Saved:
             "stdin_closed": self.stdin_closed,
             "stdin_end": self.stdin_end,
             "passing": self.passing,
+            **{name: value for name in _ADDED if (value := getattr(self, name)) != _ADDED[name]},
         }
+        if self.pending:
+            told["pending"] = [
+                (one.number, one.type.value, one.time, one.principal, one.detail) for one in self.pending
+            ]
         # What came as bytes of no encoding is kept as JSON has it, escaped.
         return f'{{"identity":{self.identity.encoded},{_encode(told)[1:]}'.encode()
 
@@ -106,13 +111,11 @@ class Saved:
             told = json.loads(octets)
             if told["form"] != FORM:
                 raise ValueError(f"form {told['form']!r}, and {FORM} is known")
-            identity = dict(told["identity"])
-            for field in ("argv", "labels"):
-                identity[field] = tuple(identity.get(field, ()))
-            pty = identity.get("pty")
-            identity["pty"] = None if pty is None else Pty(rows=pty[0], columns=pty[1], term=pty[2])
+            added = {name: told[name] for name in _ADDED if name in told}
+            if "log" in added:
+                added["log"] = Position(*added["log"])
             return cls(
-                identity=Identity(**identity),
+                identity=identity_of(told["identity"]),
                 state=State(told["state"]),
                 started=told["started"],
                 exited=told["exited"],
@@ -121,9 +124,28 @@ class Saved:
                 stdin_closed=told["stdin_closed"],
                 stdin_end=told["stdin_end"],
                 passing=told["passing"],
+                pending=tuple(_to_told(*one) for one in told.get("pending", ())),
+                **added,
             )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError(f"it lacks something, or has too much: {error!r}") from error
+
+
+# What is left out where it is as usual.
+_ADDED: dict[str, Any] = {
+    "generation": 1,
+    "begin": 0,
+    "stdin_base": 0,
+    "ready": False,
+    "fault": "",
+    "life": {},
+    "number": 0,
+    "log": None,
+}
+
+
+def _to_told(number: int, type: str, time: int, principal: str, detail: str | None) -> Told:
+    return Told(number, Happening(type), time, principal, detail)
 
 
 def _point(one: Point) -> list[Any]:
@@ -143,3 +165,14 @@ def _to_point(told: list[Any]) -> Point:
     return Point(
         offset, status=Status(state=State(status[0]), **dict(zip(_STATUS, status[1:], strict=True))), time=time
     )
+
+
+def removed(saved: Saved) -> bytes:
+    """What is saved of a process that is being forgotten: its events may not be in the journal."""
+    return REMOVED + saved.encode()
+
+
+def was_removed(octets: bytes) -> Saved | None:
+    """What was saved by that, if it was; of an earlier version there is no more than that it was removed."""
+    rest = octets[len(REMOVED) :]
+    return Saved.decode(rest) if rest else None

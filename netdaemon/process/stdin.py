@@ -29,15 +29,17 @@ class Stdin:
 
     :param create: makes an empty file when the first byte comes: most processes are never fed.
     :param window: how many bytes may wait.
+    :param base: the offset at which this file begins: what was before is another generation's.
     :ivar end: the offset after what has been accepted.
     :ivar taken: the offset after what the child's pipe has been given.
     :ivar closed: EOF has been accepted: there will be no more.
     """
 
-    def __init__(self, create: Callable[[], int], window: int) -> None:
+    def __init__(self, create: Callable[[], int], window: int, base: int = 0) -> None:
         self.window = window
-        self.end = 0
-        self.taken = 0
+        self.base = base
+        self.end = base
+        self.taken = base
         self.closed = False
         self._create = create
         self._descriptor = -1
@@ -47,8 +49,8 @@ class Stdin:
     def adopt(self, descriptor: int) -> None:
         """Go on with the file of a program that is dead; *descriptor* shares its description, and is owned here."""
         self._descriptor = descriptor
-        self.end = os.fstat(descriptor).st_size
-        self.taken = os.lseek(descriptor, 0, os.SEEK_CUR)
+        self.end = self.base + os.fstat(descriptor).st_size
+        self.taken = self.base + os.lseek(descriptor, 0, os.SEEK_CUR)
 
     @property
     def waiting(self) -> int:
@@ -77,14 +79,14 @@ class Stdin:
             return repeated
         if self._descriptor < 0:
             self._descriptor = self._create()
-        written = os.pwrite(self._descriptor, fresh, self.end)
+        written = os.pwrite(self._descriptor, fresh, self.end - self.base)
         self.end += written
         return repeated + written
 
     def take_back(self, count: int) -> None:
         """Forget the last *count* bytes that were accepted; none of them may have been fed."""
         self.end -= count
-        os.ftruncate(self._descriptor, self.end)
+        os.ftruncate(self._descriptor, self.end - self.base)
 
     def feed(self, pipe: int) -> int:
         """Move what waits into *pipe*.
@@ -102,10 +104,10 @@ class Stdin:
                     raise
                 self._degraded = True
         if self._degraded:
-            moved = os.write(pipe, os.pread(self._descriptor, count, self.taken))
-            os.lseek(self._descriptor, self.taken + moved, os.SEEK_SET)
+            moved = os.write(pipe, os.pread(self._descriptor, count, self.taken - self.base))
+            os.lseek(self._descriptor, self.taken - self.base + moved, os.SEEK_SET)
         self.taken += moved
-        if self.taken - self._punched >= self.window:
+        if self.taken - self.base - self._punched >= self.window:
             self._punch(pipe)
         return moved
 
@@ -119,7 +121,7 @@ class Stdin:
             unread: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
         except OSError:
             return
-        end = (self.taken - unread) // PAGE * PAGE
+        end = (self.taken - self.base - unread) // PAGE * PAGE
         if end <= self._punched:
             return
         try:

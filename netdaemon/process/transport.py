@@ -334,6 +334,14 @@ class ProcessTransport:
         assert self.status is not None
         return Failure(ended_by(self.status.code, self.status.signal, self.status.core))
 
+    def finish(self) -> None:
+        """Keep what is in its pipes now, as far as there is room."""
+        for output in list(self._outputs.values()):
+            output.count_owed()
+            while output.owed and output.descriptor >= 0:
+                if not self._read_once(output):
+                    break
+
     def abandon(self) -> None:
         """Close everything and tell nobody: what becomes of the child is of no interest any more."""
         told = self._settled

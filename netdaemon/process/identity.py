@@ -1,0 +1,99 @@
+"""What a process is called and what was declared of it: all that it needs to be started again; as JSON, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from netdaemon.process.stopping import plain_steps, steps_of
+from netdaemon.wire.records import Pty
+from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A process's id, and what it was started with or changed to; replaced, never changed.
+
+    :param key: the key of the START that it comes from.
+    :param digest: stands for all that it was started with: the same for the same.
+    :param env: the whole environment, ``NAME=value`` each.
+    """
+
+    id: str
+    argv: tuple[str, ...]
+    path: str | None = None
+    env: tuple[str, ...] = ()
+    created: int = 0
+    name: str | None = None
+    labels: tuple[str, ...] = ()
+    cwd: str = "/"
+    pty: Pty | None = None
+    merge: bool = False
+    owner: str = ""
+    key: str | None = None
+    digest: str = ""
+    stop: tuple[Step, ...] | None = None
+    restart: Restart | None = None
+    ready: Ready | None = None
+    watchdog: int | None = None
+    log: Log | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """How it is stopped."""
+        return self.stop or USUAL_STOP
+
+    @property
+    def notifies(self) -> bool:
+        """Whether it is given a socket to say something on."""
+        return self.watchdog is not None or (self.ready is not None and bool(self.ready.notify))
+
+    @cached_property
+    def encoded(self) -> str:
+        """As JSON: it does not change, and is saved whenever something else does."""
+        told = {name: getattr(self, name) for name in _NAMES}
+        told["pty"] = None if self.pty is None else (self.pty.rows, self.pty.columns, self.pty.term)
+        told["stop"] = None if self.stop is None else plain_steps(self.stop)
+        for name in _DECLARED:
+            value = told[name]
+            told[name] = None if value is None else _plain(value)
+        return _encode({name: value for name, value in told.items() if value})
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Identity))
+
+# Those that are records themselves.
+_DECLARED: dict[str, type[Any]] = {"restart": Restart, "ready": Ready, "log": Log}
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    told = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: one.value if isinstance(one, Enum) else one for name, one in told.items()}
+
+
+def identity_of(told: Mapping[str, Any]) -> Identity:
+    """The other way round: what `Identity.encoded` gave.
+
+    :raises TypeError, KeyError, ValueError: it is not that.
+    """
+    values = dict(told)
+    for name in ("argv", "labels", "env"):
+        values[name] = tuple(values.get(name, ()))
+    pty = values.get("pty")
+    values["pty"] = None if pty is None else Pty(rows=pty[0], columns=pty[1], term=pty[2])
+    if values.get("stop") is not None:
+        values["stop"] = steps_of(values["stop"])
+    for name, declaration in _DECLARED.items():
+        one = values.get(name)
+        if one is not None:
+            if name == "restart":
+                one = {**one, "policy": Policy(one["policy"]), "codes": tuple(one["codes"])}
+            values[name] = declaration(**one)
+    return Identity(**values)

@@ -1,0 +1,410 @@
+"""What becomes of a process when nobody is looking: it gets ready, is stopped in steps, is started again after an exit.
+
+Decides, and waits; what is done is the process's, and a launch that of whoever has the launcher. All that it waits for
+is saved, and gone on with by the next daemon.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from netdaemon.errors import NetdaemonError, NotRunning, NotStopped
+from netdaemon.process.readiness import Readiness
+from netdaemon.process.restarting import GivenUp, Restarting
+from netdaemon.process.stopping import Stopping, steps_of
+from netdaemon.wire.records import State
+from netdaemon.wire.specs import Step, milliseconds
+from netdaemon.wire.told import Happening
+
+if TYPE_CHECKING:
+    from netdaemon.process.record import Process
+
+# Who is named for what nobody has asked for.
+BY_ITSELF = "netdaemon"
+
+
+class Lifecycle:
+    """The life of one process.
+
+    :ivar by_hand: whether it was stopped by somebody, and is to stay so.
+    :ivar due: when it is started again, in microseconds since the epoch; None: that does not stand to come.
+    :ivar on_start: starts its next generation.
+    :ivar on_leftovers: ends what the last one has left behind.
+    """
+
+    def __init__(self, process: Process, reactor: Any) -> None:
+        self.by_hand = False
+        self.due: int | None = None
+        self.on_start: Callable[[Process], None] = lambda process: None
+        self.on_leftovers: Callable[[Process], None] = lambda process: None
+        self._process = process
+        self._reactor = reactor
+        self._restarting = Restarting()
+        self._stopping: Stopping | None = None
+        # It is to be started again once it has stopped.
+        self._again = False
+        # A stop that was asked for before it ran: how, and by whom.
+        self._wanted: tuple[Sequence[Step], str] | None = None
+        self._stoppers: list[Deferred[str]] = []
+        self._starters: list[Deferred[None]] = []
+        self._starting = BY_ITSELF
+        self._readiness: Readiness | None = None
+        # The end of what was typed, for as long as it may be the text of its stop.
+        self._typed = b""
+        self._typed_stop = False
+        self._backoff: Any = None
+        self._too_late: Any = None
+        self._watchdog: Any = None
+        self._looking: Any = None
+
+    # --- saved -------------------------------------------------------------------------------------------------------
+
+    def saved(self) -> dict[str, Any]:
+        """For the next daemon; empty where there is nothing to know."""
+        told: dict[str, Any] = {"by_hand": self.by_hand, "again": self._again, "typed": self._typed_stop}
+        told = {name: value for name, value in told.items() if value}
+        if self.due is not None:
+            told["due"] = self.due
+        if self._stopping is not None:
+            told["stop"] = self._stopping.saved()
+        restarting = self._restarting.saved()
+        if any(restarting.values()):
+            told["restarting"] = restarting
+        return told
+
+    def restore(self, saved: Any) -> None:
+        """As the daemon before had it; `resume` goes on."""
+        self.by_hand = saved.get("by_hand", False)
+        self._again = saved.get("again", False)
+        self._typed_stop = saved.get("typed", False)
+        self.due = saved.get("due")
+        if "restarting" in saved:
+            self._restarting.restore(saved["restarting"])
+        if "stop" in saved:
+            stop = saved["stop"]
+            self._stopping = self._make_stopping(steps_of(stop["steps"]), stop["principal"])
+            self._stopping.restore(stop)
+
+    def resume(self) -> None:
+        """Go on."""
+        process = self._process
+        if process.state is State.BACKOFF:
+            self._arm()
+        elif process.current.launched is not None and process.current.status is None:
+            self._watch()
+            if self._stopping is not None:
+                self._stopping.go()
+
+    @property
+    def failures(self) -> int:
+        """How often in a row it was started again."""
+        return self._restarting.failures
+
+    @property
+    def step(self) -> str | None:
+        """What its stop is at."""
+        return None if self._stopping is None else self._stopping.step
+
+    # --- it runs -----------------------------------------------------------------------------------------------------
+
+    def starting(self, principal: str | None = None) -> str:
+        """A generation is about to be launched; who wants it."""
+        self._restarting.started(self._process.identity.restart, _now())
+        self.due = None
+        self._typed, self._typed_stop = b"", False
+        self._starting = principal or self._starting
+        return self._starting
+
+    def launched(self) -> None:
+        """Its child runs, and that was told."""
+        self._starting = BY_ITSELF
+        self._watch()
+        starters, self._starters = self._starters, []
+        for one in starters:
+            one.callback(None)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self._begin_stop(*wanted)
+
+    def launch_failed(self, error: NetdaemonError) -> tuple[State, str]:
+        """It could not be launched: what becomes of it, and why."""
+        self._starting = BY_ITSELF
+        starters, self._starters = self._starters, []
+        wanted, self._wanted = self._wanted, None
+        for one in starters:
+            one.errback(error)
+        if wanted is not None:
+            self.by_hand = True
+            return State.FAILED, str(error)
+        return self._next(None, str(error), up=0, otherwise=State.FAILED)
+
+    def _watch(self) -> None:
+        """Wait for it to be ready, and for signs of life."""
+        process = self._process
+        identity, run = process.identity, process.current
+        if run.ready:
+            self._feed_watchdog()
+        elif identity.ready is not None:
+            if identity.ready.timeout is not None:
+                late = (run.started or 0) / 1e6 + identity.ready.timeout / 1000 - time.time()
+                self._too_late = self._reactor.callLater(max(0.0, late), self._not_ready, identity.ready.timeout)
+            if not identity.ready.notify:
+                self._readiness = Readiness(identity.ready, process.spool, run.begin)
+                self._looking = self._reactor.callLater(0, self._look)
+
+    def output(self) -> None:
+        """Something was written."""
+        if self._readiness is not None and self._looking is None:
+            self._looking = self._reactor.callLater(0, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        assert self._readiness is not None
+        found = self._readiness.look()
+        if found:
+            self._is_ready()
+        elif found is None:
+            self._looking = self._reactor.callLater(0, self._look)
+
+    def heard(self, word: str) -> None:
+        """It has said something on its NOTIFY_SOCKET."""
+        process = self._process
+        if process.current.status is not None:
+            return
+        if word == "READY=1":
+            ready = process.identity.ready
+            if not process.current.ready and ready is not None and ready.notify:
+                self._is_ready()
+        elif word == "WATCHDOG=1":
+            self._feed_watchdog()
+
+    def _is_ready(self) -> None:
+        self._unwatch()
+        self._process.is_ready()
+        self._feed_watchdog()
+
+    def _not_ready(self, timeout: int) -> None:
+        self._too_late = None
+        self._fail(Happening.NOT_READY, f"not ready within {milliseconds(timeout)}")
+
+    def _feed_watchdog(self) -> None:
+        interval = self._process.identity.watchdog
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if interval is not None and self._process.current.ready:
+            self._watchdog = self._reactor.callLater(interval / 1000, self._silent, interval)
+
+    def _silent(self, interval: int) -> None:
+        self._watchdog = None
+        self._fail(Happening.WATCHDOG, f"no WATCHDOG=1 within {milliseconds(interval)}")
+
+    def _fail(self, happening: Happening, why: str) -> None:
+        """It is not as it should be: it is killed, and what follows is as after any failure."""
+        process = self._process
+        process.current.fault = why
+        process.tell(happening, why)
+        process.save()
+        process.kill_all()
+
+    def _unwatch(self) -> None:
+        self._readiness = None
+        for call in (self._too_late, self._watchdog, self._looking):
+            if call is not None:
+                call.cancel()
+        self._too_late = self._watchdog = self._looking = None
+
+    # --- it exits ----------------------------------------------------------------------------------------------------
+
+    def exited(self) -> tuple[State, str]:
+        """Its child has exited: what becomes of it, and why or when."""
+        run = self._process.current
+        self._unwatch()
+        stopping = self._stopping
+        if stopping is not None:
+            stopping.close()
+        if self._again:
+            self.due = _now()
+            return State.BACKOFF, ""
+        if stopping is not None or self._typed_stop:
+            self.by_hand = True
+            return State.EXITED, ""
+        up = (run.exited or 0) - (run.started or 0)
+        return self._next(run.fault, run.fault, up=up, otherwise=State.FAILED if run.fault else State.EXITED)
+
+    def _next(self, fault: str | None, why: str, *, up: int, otherwise: State) -> tuple[State, str]:
+        run, restart = self._process.current, self._process.identity.restart
+        status = None if fault is None else run.status
+        try:
+            delay = self._restarting.delay(restart, status, fault=fault or "", up=up, now=_now())
+        except GivenUp as given_up:
+            return State.FAILED, str(given_up)
+        if delay is None:
+            return otherwise, why
+        self.due = _now() + delay * 1000
+        return State.BACKOFF, f"again in {milliseconds(delay)}"
+
+    def settled(self) -> None:
+        """What `exited` said was told and saved."""
+        stopping, self._stopping = self._stopping, None
+        if stopping is not None:
+            self.on_leftovers(self._process)
+            self._answer_stop(stopping.worked)
+        if self._process.state is State.BACKOFF:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._backoff = self._reactor.callLater(max(0.0, ((self.due or 0) - _now()) / 1e6), self._start)
+
+    def _start(self) -> None:
+        self._backoff = None
+        self._again = False
+        self.on_start(self._process)
+
+    # --- what people want --------------------------------------------------------------------------------------------
+
+    def stop(self, steps: Sequence[Step] | None, principal: str) -> Deferred[str] | None:
+        """Stop it, and do not start it again.
+
+        :return: fires with the step that worked, or fails with NotStopped; None: it was not running.
+        """
+        process = self._process
+        if process.finished or process.state is State.BACKOFF:
+            self._stay_stopped(principal)
+            return None
+        done: Deferred[str] = Deferred(self._leave)
+        self._stoppers.append(done)
+        if self._again:
+            self._again = False
+            self._refuse_start(NotRunning(f"process {process.id} was stopped instead", process=process.id))
+            process.save()
+        if self._stopping is None:
+            self._want_stop(steps or process.identity.steps, principal)
+        return done
+
+    def _leave(self, gone: Deferred[Any]) -> None:
+        self._stoppers = [one for one in self._stoppers if one is not gone]
+        self._starters = [one for one in self._starters if one is not gone]
+
+    def _stay_stopped(self, principal: str) -> None:
+        process = self._process
+        if self._backoff is not None:
+            self._backoff.cancel()
+            self._backoff = None
+        first = not self.by_hand
+        self.by_hand = True
+        self._again = False
+        if process.state is State.BACKOFF:
+            self.due = None
+            self._refuse_start(NotRunning(f"process {process.id} was stopped instead", process=process.id))
+            process.stop_waiting(principal)
+        elif first:
+            process.save()
+
+    def _want_stop(self, steps: Sequence[Step], principal: str) -> None:
+        if self._process.current.launched is None:
+            self._wanted = steps, principal
+        else:
+            self._begin_stop(steps, principal)
+
+    def _begin_stop(self, steps: Sequence[Step], principal: str) -> None:
+        self._stopping = self._make_stopping(steps, principal)
+        self._process.stopping(principal)
+        self._stopping.go()
+
+    def _make_stopping(self, steps: Sequence[Step], principal: str) -> Stopping:
+        process = self._process
+
+        def on_step(step: str) -> None:
+            if step:
+                process.tell(Happening.STEP, step, principal)
+            process.save()
+
+        return Stopping(process, self._reactor, steps, principal, on_step, self._not_stopped)
+
+    def _not_stopped(self) -> None:
+        process = self._process
+        self._stopping = None
+        self._again = False
+        process.not_stopped()
+        error = f"process {process.id} has not stopped: all steps were taken, and it runs"
+        stoppers, self._stoppers = self._stoppers, []
+        for one in stoppers:
+            one.errback(NotStopped(error, process=process.id))
+        self._refuse_start(NotStopped(error, process=process.id))
+
+    def _answer_stop(self, worked: str) -> None:
+        stoppers, self._stoppers = self._stoppers, []
+        for one in stoppers:
+            one.callback(worked)
+
+    def _refuse_start(self, error: NetdaemonError) -> None:
+        starters, self._starters = self._starters, []
+        for one in starters:
+            one.errback(error)
+
+    def restart(self, principal: str) -> Deferred[None]:
+        """Stop it if it runs, and start it again.
+
+        :return: fires when its next generation runs.
+        """
+        process = self._process
+        done: Deferred[None] = Deferred(self._leave)
+        self._starters.append(done)
+        self._starting = principal
+        if process.finished or process.state is State.BACKOFF:
+            if self._backoff is not None:
+                self._backoff.cancel()
+            self.by_hand = False
+            self._restarting.forget()
+            self._start()
+        elif process.current.launched is not None:
+            self._again = True
+            self.by_hand = False
+            if self._stopping is None:
+                self._begin_stop(process.identity.steps, principal)
+            else:
+                process.save()
+        return done
+
+    def typed(self, data: bytes | memoryview) -> None:
+        """Somebody has typed: the text of its stop, perhaps, which is as good as a stop."""
+        identity = self._process.identity
+        if identity.restart is None:
+            return
+        text = next((step.stdin for step in reversed(identity.steps) if step.stdin is not None), None)
+        if text is None:
+            return
+        self._typed = (self._typed + bytes(data[-len(text) :]))[-len(text) :]
+        typed = self._typed.replace(b"\r", b"\n") == text.replace(b"\r", b"\n")
+        if typed != self._typed_stop:
+            self._typed_stop = typed
+            self._process.save()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop is under way."""
+        return self._stopping is not None
+
+    def close(self) -> None:
+        """The process is forgotten, or left to the next daemon."""
+        self._unwatch()
+        if self._backoff is not None:
+            self._backoff.cancel()
+            self._backoff = None
+        if self._stopping is not None:
+            self._stopping.close()
+        process = self._process
+        gone = f"process {process.id} was removed"
+        stoppers, self._stoppers = self._stoppers, []
+        for one in stoppers:
+            one.errback(NotRunning(gone, process=process.id))
+        self._refuse_start(NotRunning(gone, process=process.id))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
