@@ -49,7 +49,7 @@ def come_to_an_end(w: World) -> None:
         child.clean()
     w.daemon.settle()
     for process in list(w.daemon.service.table):
-        w.daemon.service.table.remove(process)
+        w.daemon.service.table.remove(process, "test")
     w.daemon.settle()
 
 
