@@ -57,6 +57,14 @@ class ILauncher(Interface):
         then; or where one of the children may not be signalled.
         """
 
+    def leftovers(id: str) -> list[int]:
+        """The pids of those that descend from any child of a process and have not exited, the children themselves too;
+        only where they were launched with a mark. Raises OSError where they cannot be found now.
+        """
+
+    def kill_leftovers(id: str) -> None:
+        """SIGKILL to all of these, in one go. Raises OSError where they cannot be found, and nobody has been killed."""
+
     def release(launched: Any) -> None:
         """The exit status has been recorded: the kernel may forget the child, and its pid be used again."""
 

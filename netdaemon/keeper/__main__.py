@@ -10,7 +10,7 @@ if __name__ == "__main__" and not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from netdaemon.keeper.client import Command
-from netdaemon.keeper.limits import raise_limit
+from netdaemon.keeper.limits import drop_mark, raise_limit
 from netdaemon.keeper.main import Keeper
 from netdaemon.keeper.place import bind, own_place
 from netdaemon.keeper.state import FORM
@@ -30,6 +30,8 @@ def main(words: list[str]) -> int:
     """Be a keeper; the exit code."""
     if words[:1] == ["--understands"] and len(words) == 2:
         return 0 if words[1].encode() == FORM else 1
+    # We outlive the process that a daemon may have been started in.
+    drop_mark()
     if words[:1] == ["--resume"] and len(words) in (2, 3):
         raise_limit(int(words[2]) if words[2:] else 0)
         return Keeper.resumed(int(words[1])).run()

@@ -30,9 +30,10 @@ class Spec:
     :param path: what is executed; without a slash it is looked for in PATH of *env*.
     :param pty: (rows, columns) of a terminal, or None for pipes.
     :param merge: one pipe for both outputs.
+    :param mark: by which all that descends from it is known (see `netdaemon.keeper.limits.MARKS`); 0: it has none.
     """
 
-    __slots__ = ("argv", "cwd", "env", "merge", "path", "pty")
+    __slots__ = ("argv", "cwd", "env", "mark", "merge", "path", "pty")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Spec:
         cwd: bytes = b"/",
         pty: tuple[int, int] | None = None,
         merge: bool = False,
+        mark: int = 0,
     ) -> None:
         self.path = path
         self.argv = argv
@@ -50,6 +52,7 @@ class Spec:
         self.cwd = cwd
         self.pty = pty
         self.merge = merge
+        self.mark = mark
 
 
 class ExitStatus:

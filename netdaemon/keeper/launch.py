@@ -261,7 +261,10 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
         here = os.open(".", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
         os.chdir(spec.cwd)
         stage = "exec"
-        return with_streams(streams, lambda actions: _first_executable(spec, lambda path: execute(path, actions)))
+        return limits.with_mark(
+            spec.mark,
+            lambda: with_streams(streams, lambda actions: _first_executable(spec, lambda path: execute(path, actions))),
+        )
     except OSError as error:
         raise LaunchError(stage, error.errno or 0) from error
     finally:
@@ -316,6 +319,7 @@ def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         stage = "cwd"
         limits.take_limit_of_children()
+        limits.take_mark(spec.mark)
         os.chdir(spec.cwd)
         stage = "exec"
         if not os.read(gate, 1):

@@ -1,4 +1,5 @@
-"""How many descriptors this program may have, and how many whatever it executes; and numbers that both may have."""
+"""How many descriptors this program may have, and how many whatever it executes; numbers that both may have; and the
+mark of a child, which is a limit, too."""
 
 from __future__ import annotations
 
@@ -19,6 +20,10 @@ _children: tuple[int, int] | None = None
 # children.
 RESERVED = 4
 _reserved: list[int] = []
+
+# A child's mark is its soft limit of processor time for real-time programs, in microseconds, of this and above: 73,000
+# years, so that it limits nobody. Whatever descends from the child inherits it, and anybody may read it in /proc.
+MARKS = 1 << 61
 
 # How many descriptors were wanted; 0: as many as the hard limit allows.
 _wanted = 0
@@ -70,6 +75,35 @@ def take_limit_of_children() -> None:
     """In a child: have no more than it may."""
     if _children is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, _children)
+
+
+def take_mark(mark: int) -> None:
+    """Have *mark*, and all that descends from here; 0: none. Nothing changes where the limit is somebody's own, or may
+    not be that high."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
+    if not mark or 0 <= soft < MARKS:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (mark, hard))
+    except (ValueError, OSError):
+        # What descends from it is found as far as it can be without.
+        pass
+
+
+def drop_mark() -> None:
+    """Have none: this program does not belong to what it was started by, if that had one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
+    if soft >= MARKS:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (hard, hard))
+
+
+def with_mark(mark: int, execute: Callable[[], int]) -> int:
+    """Call *execute*, which has another program executed with the mark that we have at that time."""
+    take_mark(mark)
+    try:
+        return execute()
+    finally:
+        drop_mark()
 
 
 def with_streams(streams: tuple[int, int, int], execute: Callable[[list[Any]], int]) -> int:

@@ -53,8 +53,9 @@ def refuse(keeper: Keeper, one: Daemon, fields: list[bytes]) -> None:
 
 
 def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-    """launch ID PATH CWD PTY MERGE ARGC ARGV... ENV...  with the spool: launched or refused."""
+    """launch ID PATH CWD PTY MERGE ARGC[:MARK] ARGV... ENV...  with the spool: launched or refused."""
     id, path, cwd, pty, merge, count, *rest = words
+    count, _, mark = count.partition(":")
     octets = [os.fsencode(word) for word in rest]
     rows, _, columns = pty.partition("x")
     spec = Spec(
@@ -64,6 +65,7 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
         cwd=os.fsencode(cwd),
         pty=(int(rows), int(columns)) if pty else None,
         merge=merge == "1",
+        mark=int(mark or "0"),
     )
     (spool,) = descriptors
     try:
@@ -82,13 +84,15 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
 
 
 def spawn(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-    """spawn ID PATH CWD ARGC ARGV... ENV...  with a claim, the child's three ends, and what is to be kept.
+    """spawn ID PATH CWD ARGC[:MARK] ARGV... ENV...  with a claim, the child's three ends, and what is to be kept.
 
     That is the spool and our ends of the pipes; of outputs there may be one. The answer is spawned ID PID, or refused.
     """
     id, path, cwd, count, *rest = (os.fsencode(word) for word in words)
+    count, _, mark = count.partition(b":")
     claimed, stdin, stdout, stderr, *kept = descriptors
-    spec = Spec(path=path, argv=tuple(rest[: int(count)]), env=tuple(rest[int(count) :]), cwd=cwd)
+    argv, env = tuple(rest[: int(count)]), tuple(rest[int(count) :])
+    spec = Spec(path=path, argv=argv, env=env, cwd=cwd, mark=int(mark or b"0"))
     roles = dict(zip((SPOOL, STDIN, STDOUT, STDERR), kept, strict=False))
     try:
         entry = keeper.ledger.spawn(os.fsdecode(id), spec, claimed, (stdin, stdout, stderr), roles)

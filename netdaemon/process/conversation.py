@@ -17,6 +17,9 @@ SAID_WITHIN = 0.005
 # The keeper's revision that spawns children, and hears several things at once.
 SPAWNS = 3
 
+# The one that gives children their marks.
+MARKS = 4
+
 _log = Logger()
 
 

@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.interfaces import IKeeper
-from netdaemon.keeper import launch
+from netdaemon.keeper import launch, limits
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.messages import Torn, close_all
-from netdaemon.process.conversation import SPAWNS, KeeperConversation
+from netdaemon.process.conversation import MARKS, SPAWNS, KeeperConversation
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
 from netdaemon.process.starts import ClaimedStart, GatedStart, Start
@@ -56,6 +56,7 @@ class KeptLauncher(Signals, KeeperConversation):
 
     def open(self) -> list[Entry]:
         launch.own_descriptors()
+        limits.drop_mark()
         instance, stored = self._stored.take()
         self._link.instance = instance or self._link.instance
         found = self._upgraded(self._link.open())
@@ -128,13 +129,18 @@ class KeptLauncher(Signals, KeeperConversation):
         """The keeper's."""
         return self._link.pid
 
+    def _spared(self) -> tuple[int, ...]:
+        # It has the mark of a child itself at the moment that it spawns that.
+        return (self._link.pid,)
+
     # --- ILauncher ---------------------------------------------------------------------------------------------------
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         self._say()
         gated = self._gated or spec.pty is not None or self._link.revision < SPAWNS
+        form = GatedStart if gated else ClaimedStart
         try:
-            self._starts[id] = start = GatedStart(id, spec, spool) if gated else ClaimedStart(id, spec, spool)
+            self._starts[id] = start = form(id, spec, spool, self._link.revision >= MARKS)
             self._post(*start.message, descriptors=start.descriptors)
         except OSError as error:
             self._not_asked(id)

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from netdaemon.interfaces import ILauncher
-from netdaemon.keeper import child, launch
+from netdaemon.keeper import child, launch, limits
 from netdaemon.keeper.child import GATE, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.process import signals
+from netdaemon.process.trees import leftovers, mark_of
 from netdaemon.watching import insisting
 
 
@@ -62,14 +63,25 @@ class Gate:
 class Signals:
     """What every launcher does alike: signals go by pidfd, which whoever has it may use."""
 
+    def _spared(self) -> tuple[int, ...]:
+        """Whoever is never to be signalled with a tree, besides this program."""
+        return ()
+
     def signal(self, launched: Launched, number: int, scope: str) -> None:
         if launched.pid <= 0:
             # To the kernel that would mean us, or everybody.
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-        signals.send(launched.pid, launched.pidfd, number, scope)
+        signals.send(launched.pid, launched.pidfd, number, scope, mark_of(launched.id), self._spared())
 
     def kill_trees(self, launched: Sequence[Launched]) -> None:
-        signals.kill_trees([(one.pid, one.pidfd) for one in launched if one.pid > 0])
+        roots = [(max(one.pid, 0), one.pidfd, mark_of(one.id)) for one in launched]
+        signals.kill_trees(roots, self._spared())
+
+    def leftovers(self, id: str) -> list[int]:
+        return leftovers(mark_of(id), self._spared())
+
+    def kill_leftovers(self, id: str) -> None:
+        signals.kill_marked(mark_of(id), self._spared())
 
 
 @implementer(ILauncher)
@@ -79,6 +91,7 @@ class LocalLauncher(Signals):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         launch.own_descriptors()
+        limits.drop_mark()
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
+
+from netdaemon.process.trees import Root, members, started
 
 # Linux 6.9: the group that the pidfd's process leads.
 PIDFD_SIGNAL_PROCESS_GROUP = 4
@@ -13,9 +15,11 @@ PIDFD_SIGNAL_PROCESS_GROUP = 4
 PASSES = 8
 
 
-def send(pid: int, pidfd: int, number: int, scope: str) -> None:
+def send(pid: int, pidfd: int, number: int, scope: str, mark: int = 0, spared: Collection[int] = ()) -> None:
     """Send a signal. *pid* is that of a child that has not been released, and leads its process group.
 
+    :param mark: what descends from it has this mark; 0: none.
+    :param spared: nobody takes these for descendants.
     :raises ProcessLookupError: nobody is left to signal.
     """
     if scope == "process":
@@ -23,7 +27,7 @@ def send(pid: int, pidfd: int, number: int, scope: str) -> None:
     elif scope == "group":
         _send_group(pid, pidfd, number)
     else:
-        _send_tree(pid, pidfd, number)
+        _send_tree(pid, pidfd, number, mark, spared)
 
 
 def _send_group(pid: int, pidfd: int, number: int) -> None:
@@ -36,45 +40,56 @@ def _send_group(pid: int, pidfd: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-def _send_tree(pid: int, pidfd: int, number: int) -> None:
+def _send_tree(pid: int, pidfd: int, number: int, mark: int, spared: Collection[int]) -> None:
     """Everybody once."""
     if number == signal.SIGKILL:
         # Whether it is there, and whether we may.
         signal.pidfd_send_signal(pidfd, 0)
-        kill_trees([(pid, pidfd)])
+        kill_trees([(pid, pidfd, mark)], spared)
         return
-    found = _descendants({pid})
+    found = _descendants([Root(pid, mark)], spared)
     signal.pidfd_send_signal(pidfd, number)
     _send_each(found, number)
 
 
-def kill_trees(roots: Sequence[tuple[int, int]]) -> None:
-    """SIGKILL to children, given as (pid, pidfd), and to all that descends from any of them.
+def kill_marked(mark: int, spared: Collection[int] = ()) -> None:
+    """SIGKILL to all that has *mark*, and to what descends from any of that.
 
-    Everybody is stopped first: the children of the dead cannot be told for theirs.
+    :raises OSError: it cannot be found for want of a descriptor, and nobody has been killed.
+    """
+    kill_trees([(0, -1, mark)], spared)
 
+
+def kill_trees(children: Sequence[tuple[int, int, int]], spared: Collection[int] = ()) -> None:
+    """SIGKILL to children, given as (pid, pidfd, mark), and to all that descends from any of them.
+
+    Everybody is stopped first: the children of the dead cannot be told for theirs. Of a child that has been released,
+    which has the pid 0 and no pidfd, what is left is found by its mark.
+
+    :param spared: nobody takes these for descendants.
     :raises OSError: the descendants cannot be found for want of a descriptor, and nobody has been killed; or one of
         the children may not be signalled, and the others have been killed.
     """
-    pids = {pid for pid, _ in roots}
+    roots = [Root(pid, mark) for pid, _, mark in children]
+    pidfds = [pidfd for _, pidfd, _ in children if pidfd >= 0]
     found: dict[int, int] = {}
     try:
-        fresh = _descendants(pids)
-        for _, pidfd in roots:
+        fresh = _descendants(roots, spared)
+        for pidfd in pidfds:
             _try(pidfd, signal.SIGSTOP)
         for _ in range(PASSES):
             _send_each(fresh, signal.SIGSTOP)
             found |= fresh
-            fresh = {pid: started for pid, started in _descendants(pids).items() if pid not in found}
+            fresh = {pid: since for pid, since in _descendants(roots, spared).items() if pid not in found}
             if not fresh:
                 break
     except OSError:
-        for _, pidfd in roots:
+        for pidfd in pidfds:
             _try(pidfd, signal.SIGCONT)
         _send_each(found, signal.SIGCONT)
         raise
     refused: OSError | None = None
-    for _, pidfd in roots:
+    for pidfd in pidfds:
         error = _try(pidfd, signal.SIGKILL)
         if error is not None:
             refused = error
@@ -97,13 +112,13 @@ def _try(pidfd: int, number: int) -> OSError | None:
 
 def _send_each(found: Mapping[int, int], number: int) -> None:
     """Send to processes found by a scan, each the one that was found and not another that has its pid since."""
-    for pid, started in found.items():
+    for pid, since in found.items():
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         try:
-            if _started(pid) == started:
+            if started(pid) == since:
                 signal.pidfd_send_signal(pidfd, number)
         except (ProcessLookupError, PermissionError):
             continue
@@ -111,43 +126,8 @@ def _send_each(found: Mapping[int, int], number: int) -> None:
             os.close(pidfd)
 
 
-def _fields(pid: int | str) -> list[bytes] | None:
-    """What stands in /proc/PID/stat behind the name; None if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-# Places in that list: the parent, the session, and the time of its start, by which one is told from the next.
-_PARENT, _SESSION, _START = 1, 3, 19
-
-
-def _started(pid: int) -> int | None:
-    fields = _fields(pid)
-    return None if fields is None else int(fields[_START])
-
-
-def _descendants(roots: Set[int]) -> dict[int, int]:
-    """Who descends from one of *roots*, or is in the session of one, and when each was started; one scan of /proc."""
-    children: dict[int, list[int]] = {}
-    started: dict[int, int] = {}
-    found: set[int] = set()
-    for name in os.listdir("/proc"):
-        fields = _fields(name) if name.isdecimal() else None
-        if fields is None:
-            continue
-        pid = int(name)
-        started[pid] = int(fields[_START])
-        children.setdefault(int(fields[_PARENT]), []).append(pid)
-        if int(fields[_SESSION]) in roots:
-            found.add(pid)
-    waiting = list(roots | found)
-    seen = set(waiting)
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            if child not in seen:
-                seen.add(child)
-                waiting.append(child)
-    return {pid: started[pid] for pid in seen - roots if pid in started}
+def _descendants(roots: Sequence[Root], spared: Collection[int]) -> dict[int, int]:
+    """Who descends from any of *roots*, and when each was started; one scan of /proc."""
+    found = members(dict(enumerate(roots)), spared)
+    pids = {root.pid for root in roots}
+    return {pid: since for one in found.values() for pid, since in one.items() if pid not in pids}

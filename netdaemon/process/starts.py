@@ -21,16 +21,17 @@ class GatedStart:
     """A child that waits at its gate.
 
     :ivar message: what the keeper is told, with *descriptors*.
+    :param marked: whether the keeper knows of marks.
     :ivar done: fires with the `Launched` once the program is being executed, or fails with LaunchError.
     """
 
-    def __init__(self, id: str, spec: Spec, spool: int) -> None:
+    def __init__(self, id: str, spec: Spec, spool: int, marked: bool = True) -> None:
         self.id = id
         self.done: Deferred[Launched] = Deferred()
         self.spool = spool
         pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
         what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
-        self.message = (b"launch", *what, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        self.message = (b"launch", *what, _count(spec, marked), *spec.argv, *spec.env)
         self.descriptors: tuple[int, ...] = (spool,)
 
     def give_up(self) -> None:
@@ -43,14 +44,16 @@ class GatedStart:
 class ClaimedStart:
     """A child that takes its claim; its pipes are made here, so that they are there whoever dies.
 
+    :param marked: whether the keeper knows of marks.
     :raises OSError: there is no descriptor left for it.
     """
 
-    def __init__(self, id: str, spec: Spec, spool: int) -> None:
+    def __init__(self, id: str, spec: Spec, spool: int, marked: bool = True) -> None:
         self.id = id
         self.done: Deferred[Launched] = Deferred()
         self.spool = spool
-        self.message = (b"spawn", id.encode(), spec.path, spec.cwd, b"%d" % len(spec.argv), *spec.argv, *spec.env)
+        what = (id.encode(), spec.path, spec.cwd, _count(spec, marked))
+        self.message = (b"spawn", *what, *spec.argv, *spec.env)
         self._spec = spec
         self._claim = -1
         self._ends = Ends()
@@ -138,6 +141,11 @@ class ClaimedStart:
         """There is no child: nothing stays open."""
         self._settled()
         self._ends.close()
+
+
+def _count(spec: Spec, marked: bool) -> bytes:
+    """How many arguments there are, and behind that the mark."""
+    return b"%d:%d" % (len(spec.argv), spec.mark) if marked and spec.mark else b"%d" % len(spec.argv)
 
 
 Start = GatedStart | ClaimedStart

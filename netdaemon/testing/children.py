@@ -84,11 +84,13 @@ class FakeLauncher:
 
     :ivar children: all that were launched, in order.
     :ivar refusals: errors for the launches to come, first in first out.
+    :ivar left: the pids of what has been left over, by process id.
     """
 
     def __init__(self) -> None:
         self.children: list[FakeChild] = []
         self.refusals: deque[LaunchError] = deque()
+        self.left: dict[str, list[int]] = {}
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         if self.refusals:
@@ -122,6 +124,12 @@ class FakeLauncher:
         for one in launched:
             if self._child(one).status is None:
                 self.signal(one, 9, "tree")
+
+    def leftovers(self, id: str) -> list[int]:
+        return list(self.left.get(id.partition(".")[0], ()))
+
+    def kill_leftovers(self, id: str) -> None:
+        self.left.pop(id.partition(".")[0], None)
 
     def release(self, launched: Launched) -> None:
         self._child(launched).released = True

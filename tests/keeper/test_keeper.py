@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 import netdaemon
+from netdaemon.keeper import claim
 from netdaemon.keeper.child import PIDFD, SPOOL, STDIN, STDOUT, Launched
 from netdaemon.keeper.client import Command
 from netdaemon.keeper.launch import open_gate
 from netdaemon.keeper.ledger import read_entry
+from netdaemon.keeper.limits import MARKS
 from netdaemon.keeper.main import BATCH, REVISION
-from netdaemon.keeper.messages import Channel
+from netdaemon.keeper.messages import Channel, close_all
 from tests.support import PATIENCE, Figure, keeper_pid, readable
 
 SCRIPT = Path(netdaemon.__file__).parent / "keeper" / "__main__.py"
@@ -199,6 +201,44 @@ def test_the_end_of_input_needs_both_to_close(keeper: Keeper) -> None:
     daemon.channel.send(b"withdraw", b"p1", STDIN.encode())
     assert read_all(child.stdout) == b""
     child.close()
+
+
+@pytest.mark.parametrize(("count", "limit"), [("3", b"unlimited"), (f"3:{MARKS + 5}", b"%d" % (MARKS + 5))])
+def test_marks(keeper: Keeper, count: str, limit: bytes) -> None:
+    """Both ways of starting a child give it the mark that stands behind the count, or none, as older daemons do."""
+    daemon = Daemon(keeper)
+    daemon.take_over()
+    argv = ["/bin/grep", "realtime timeout", "/proc/self/limits"]
+    ends = [os.pipe() for _ in range(4)]
+    spawned = [claim.make(), ends[0][0], ends[1][1], ends[2][1], ends[3][0], ends[0][1], ends[1][0], ends[2][0]]
+    words = [word.encode() for word in ("p1", argv[0], "/", count, *argv)]
+    daemon.channel.send(b"spawn", *words, descriptors=spawned)
+    assert daemon.hear()[0][0] == b"spawned"
+    assert os.read(ends[1][0], 1000).split()[3] == limit
+    close_all([spawned[0], *(number for pair in ends for number in pair)])
+    spool = os.memfd_create("spool")
+    words = [word.encode() for word in ("p2", argv[0], "/", "", "0", count, *argv)]
+    daemon.channel.send(b"launch", *words, descriptors=[spool])
+    os.close(spool)
+    words, descriptors = daemon.hear()
+    _, pid, roles = read_entry(words[1:], descriptors)
+    os.close(roles.pop(SPOOL))
+    gated = Launched.of_roles("p2", pid, roles)
+    open_gate(gated.gate)
+    assert read_all(gated.stdout).split()[3] == limit
+    gated.close()
+    # The keeper has none itself.
+    assert resource.prlimit(keeper.process.pid, resource.RLIMIT_RTTIME)[0] == resource.RLIM_INFINITY
+
+
+def test_it_has_no_mark_itself(tmp_path: Path) -> None:
+    """Although it was started by something that has."""
+    tmp_path.chmod(0o700)
+    keeper = Keeper(tmp_path, inside=("prlimit", f"--rttime={MARKS + 5}:unlimited"))
+    try:
+        assert resource.prlimit(keeper.process.pid, resource.RLIMIT_RTTIME)[0] == resource.RLIM_INFINITY
+    finally:
+        keeper.end()
 
 
 def test_a_launch_is_idempotent(keeper: Keeper) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from netdaemon.keeper.launch import (
     wait,
 )
 from netdaemon.keeper.ledger import Ledger
+from netdaemon.keeper.limits import MARKS
 from netdaemon.keeper.messages import close_all
 from tests.support import readable
 
@@ -160,6 +162,19 @@ def test_session_and_signals(pty: tuple[int, int] | None) -> None:
     fields = text.splitlines()[-1].rpartition(")")[2].split()
     assert fields[2] == fields[3] == str(launched.pid)
     assert (fields[4] != "0") == (pty is not None)
+
+
+def test_mark(pty: tuple[int, int] | None) -> None:
+    """It is the child's and nobody else's: not that of the next one, nor ours."""
+    before = resource.getrlimit(resource.RLIMIT_RTTIME)
+    for mark, limit in ((MARKS + 17, MARKS + 17), (0, before[0])):
+        launched = python("import resource; print(resource.getrlimit(resource.RLIMIT_RTTIME))", pty, mark=mark)
+        assert output_of(launched).strip() == b"(%d, %d)" % (limit, before[1])
+        assert end_of(launched) == (0, None)
+        assert resource.getrlimit(resource.RLIMIT_RTTIME) == before
+    with pytest.raises(LaunchError):
+        launch(Spec(path=b"/nowhere", argv=(b"x",), pty=pty, mark=MARKS + 17))
+    assert resource.getrlimit(resource.RLIMIT_RTTIME) == before
 
 
 def test_environment_and_directory(pty: tuple[int, int] | None) -> None:

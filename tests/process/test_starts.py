@@ -15,7 +15,7 @@ import pytest
 
 from netdaemon.keeper.child import PIDFD, SPOOL, STDERR, STDIN, STDOUT, LaunchError, Spec
 from netdaemon.keeper.launch import own_descriptors, spawn
-from netdaemon.process.starts import ClaimedStart
+from netdaemon.process.starts import ClaimedStart, GatedStart
 from netdaemon.process.strangers import pid_of, status_of
 from tests.support import PATIENCE, readable
 
@@ -97,6 +97,16 @@ def test_an_answer(keeper: Keeper, merge: bool) -> None:
     assert readable(roles[STDOUT], PATIENCE)
     assert os.read(roles[STDOUT], 10) == b"it\n"
     close(roles)
+
+
+def test_a_mark_is_told_to_whoever_knows_of_marks(keeper: Keeper) -> None:
+    """An older keeper is told what it understands."""
+    marked = Spec(path=b"/x", argv=(b"x", b"y"), mark=1 << 61)
+    for knows, one, field in ((True, marked, b"2:2305843009213693952"), (False, marked, b"2"), (True, spec("a"), b"1")):
+        claimed = ClaimedStart("p", one, keeper.spool, knows)
+        assert claimed.message[4] == field
+        assert GatedStart("p", one, keeper.spool, knows).message[6] == field
+        claimed.close()
 
 
 def test_nothing_was_executed(keeper: Keeper) -> None:
