@@ -7,47 +7,35 @@ the events rise by one, and those that are deleted are always the first, so that
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import sqlite3
-import stat
 import threading
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 from twisted.logger import Logger
 
-from netdaemon.errors import BadRequest, NetdaemonError, ProtocolError
+from netdaemon.daemon.database_file import (
+    DatabaseDamaged,
+    DatabaseFailed,
+    DatabaseUnusable,
+    open_file,
+    open_memory,
+    set_aside,
+    translated,
+)
+from netdaemon.errors import BadRequest, ProtocolError
 from netdaemon.wire.answers import Happened
 from netdaemon.wire.box import value_length
 from netdaemon.wire.layout import decode, encode
 from netdaemon.wire.told import PROCESS, ProcessRecord
 
-# "netd": tells a file of ours from any other program's.
-APPLICATION = 0x6E657464
-
-# Raised when the tables change; a file with a higher one belongs to a newer netdaemon.
-SCHEMA = 1
+__all__ = ["Database", "DatabaseDamaged", "DatabaseFailed", "DatabaseUnusable", "Entry", "Stored"]
 
 # Octets of records or events in one answer, as far as it is up to us: what a LIST tells at a time.
 PAGE_OCTETS = 256 * 1024
-
-# A file up to this size is looked through when it is opened, which takes some 50 ms then. In a larger one, damage is
-# found when it is come upon.
-CHECKED_OCTETS = 16 * 1024 * 1024
-
-# Seconds to wait for somebody else who has the file locked, a curious person's sqlite3 for one: the writer is on a
-# thread of its own, the reader keeps the loop waiting.
-WRITER_PATIENCE = 5.0
-READER_PATIENCE = 0.2
-
-# What the write-ahead log may keep of the disk once it was larger.
-LOG_OCTETS = 16 * 1024 * 1024
 
 # Ids in one question; SQLite takes no less than 999 in any build of it.
 IDS_AT_ONCE = 500
@@ -58,36 +46,6 @@ GONE_KEPT_US = 60 * 1_000_000
 
 # States of a row in `processes`.
 _UNFINISHED, _FINISHED, _GONE = 0, 1, 2
-
-# What SQLite says of a file whose content is not as it left it, a missing table or a number twice included.
-_DAMAGED = frozenset(
-    {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_FORMAT,
-        sqlite3.SQLITE_CONSTRAINT,
-        sqlite3.SQLITE_MISMATCH,
-        sqlite3.SQLITE_ERROR,
-    }
-)
-
-# Of a process: ``number`` is its last own one, ``n`` that of its last event, ``ended`` when it exited. What is long
-# comes last: SQLite does not read it for the sake of what stands before.
-_TABLES = """
-CREATE TABLE meta (instance TEXT NOT NULL);
-CREATE TABLE events (
-    n INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, process TEXT NOT NULL, sum INTEGER NOT NULL,
-    event BLOB NOT NULL);
-CREATE TABLE processes (
-    id TEXT NOT NULL PRIMARY KEY, number INTEGER NOT NULL, n INTEGER NOT NULL, state INTEGER NOT NULL,
-    created INTEGER NOT NULL, ended INTEGER NOT NULL, name TEXT, sum INTEGER NOT NULL, record BLOB NOT NULL,
-    saved BLOB NOT NULL);
-CREATE INDEX unfinished ON processes (created, id) WHERE state = 0;
-CREATE INDEX finished ON processes (created, id) WHERE state = 1;
-CREATE INDEX ended ON processes (ended, id) WHERE state = 1;
-CREATE INDEX named ON processes (name, created, id) WHERE state = 1 AND name IS NOT NULL;
-CREATE INDEX gone ON processes (n) WHERE state = 2;
-"""
 
 _PUT_EVENT = "INSERT INTO events (n, time, process, sum, event) VALUES (?, ?, ?, ?, ?)"
 _PUT_PROCESS = """
@@ -101,18 +59,6 @@ _MAKE_GONE = "UPDATE processes SET state = 2, name = NULL, sum = 0, record = x''
 _STORED = "SELECT id, sum, record, saved FROM processes"
 
 _log = Logger()
-
-
-class DatabaseUnusable(NetdaemonError):
-    """The database cannot be had; the message says why. Nothing in it was touched."""
-
-
-class DatabaseFailed(NetdaemonError):
-    """It was not done, and nothing has changed: the disk is full, perhaps. It may work later."""
-
-
-class DatabaseDamaged(DatabaseFailed):
-    """The file's content makes no sense any more; `Database.renew` is what is left to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,24 +146,10 @@ class Database:
 
     def _open(self) -> None:
         if self.path is None:
-            self._writer = self._reader = _connect(":memory:", WRITER_PATIENCE)
-            self.instance = _create(self._writer)
-            return
-        new = _look_at(self.path)
-        try:
-            with _translated(opening=self.path):
-                self._writer = _connect(f"file:{quote(self.path)}?mode=rw", WRITER_PATIENCE)
-                try:
-                    self.instance = _prepare(self._writer, self.path)
-                    self._reader = _connect(f"file:{quote(self.path)}?mode=ro", READER_PATIENCE)
-                except BaseException:
-                    self._writer.close()
-                    raise
-        except DatabaseUnusable:
-            if new:
-                # Half a new file would look like the rest of an old one.
-                _unlink(self.path)
-            raise
+            self._writer, self.instance = open_memory()
+            self._reader = self._writer
+        else:
+            self._writer, self._reader, self.instance = open_file(self.path)
 
     def close(self) -> None:
         """Close it, once a commit that is going on is done. Does nothing the second time."""
@@ -234,7 +166,7 @@ class Database:
             if hasattr(self, "_writer"):
                 self.close()
             if self.path is not None:
-                self.set_aside = _set_aside(self.path) or self.set_aside
+                self.set_aside = set_aside(self.path) or self.set_aside
             self._told.clear()
             self._open()
 
@@ -295,7 +227,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        with self._writing, _translated():
+        with self._writing, translated():
             cursor = self._writer.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -397,128 +329,11 @@ class Database:
     @contextlib.contextmanager
     def _question(self) -> Iterator[sqlite3.Cursor]:
         try:
-            with self._reading, _translated(), contextlib.closing(self._reader.cursor()) as cursor:
+            with self._reading, translated(), contextlib.closing(self._reader.cursor()) as cursor:
                 yield cursor
         except DatabaseDamaged:
             self.on_damaged()
             raise
-
-
-# --- the file --------------------------------------------------------------------------------------------------------
-
-
-def _look_at(path: str) -> bool:
-    """Make sure of a file there, private and regular; whether it is new."""
-    try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    except OSError as error:
-        raise DatabaseUnusable(f"{path}: {os.strerror(error.errno or 0)}") from error
-    # Closed before SQLite opens it: closing any descriptor of a file gives up all locks on it.
-    about = os.fstat(number)
-    os.close(number)
-    if not stat.S_ISREG(about.st_mode):
-        raise DatabaseUnusable(f"{path} is no regular file")
-    try:
-        left = os.stat(path + "-wal").st_size
-    except OSError:
-        left = 0
-    if about.st_size == 0 and left:
-        raise DatabaseDamaged("it is empty, and there is a write-ahead log to it")
-    return about.st_size == 0
-
-
-def _connect(name: str, patience: float) -> sqlite3.Connection:
-    return sqlite3.connect(
-        name, timeout=patience, isolation_level=None, check_same_thread=False, uri=name.startswith("file:")
-    )
-
-
-def _prepare(writer: sqlite3.Connection, path: str) -> str:
-    """Make it a database of ours if it is new; its instance."""
-    application, version, objects, size = (
-        writer.execute(f"SELECT * FROM {question}").fetchone()[0]
-        for question in (
-            "pragma_application_id",
-            "pragma_user_version",
-            "(SELECT count(*) FROM sqlite_master)",
-            "(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)",
-        )
-    )
-    if not application and not version and not objects:
-        return _create(writer)
-    if application != APPLICATION:
-        raise DatabaseDamaged("it is another program's")
-    if version > SCHEMA:
-        raise DatabaseUnusable(
-            f"{path} was made by a newer netdaemon (form {version}, and {SCHEMA} is known); use that, or another "
-            "state directory"
-        )
-    if size <= CHECKED_OCTETS:
-        verdict = writer.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise DatabaseDamaged(verdict)
-    row = writer.execute("SELECT instance FROM meta").fetchone()
-    if row is None:
-        raise DatabaseDamaged("it has no instance")
-    _set_up(writer)
-    return str(row[0])
-
-
-def _set_up(writer: sqlite3.Connection) -> None:
-    writer.execute("PRAGMA journal_mode = WAL")
-    writer.execute("PRAGMA synchronous = NORMAL")
-    writer.execute(f"PRAGMA journal_size_limit = {LOG_OCTETS}")
-
-
-def _create(writer: sqlite3.Connection) -> str:
-    _set_up(writer)
-    instance = secrets.token_hex(8)
-    # One transaction: it is a database of ours, or nothing.
-    writer.executescript(
-        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; {_TABLES};"
-        f"INSERT INTO meta (instance) VALUES ('{instance}'); COMMIT"
-    )
-    return instance
-
-
-def _set_aside(path: str) -> str | None:
-    """Give the files at *path* another name, if there are any; that name."""
-    aside = unused = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    count = 1
-    while os.path.lexists(unused):
-        count += 1
-        unused = f"{aside}.{count}"
-    moved = False
-    for suffix in ("-shm", "-wal", ""):
-        try:
-            os.rename(path + suffix, unused + suffix)
-            moved = True
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise DatabaseUnusable(f"{path}{suffix} cannot be set aside: {os.strerror(error.errno or 0)}") from error
-    return unused if moved else None
-
-
-def _unlink(path: str) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        with contextlib.suppress(OSError):
-            os.unlink(path + suffix)
-
-
-@contextlib.contextmanager
-def _translated(opening: str | None = None) -> Iterator[None]:
-    """Errors of SQLite are raised as ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        # Of an extended code, the lower half is the kind; what the module itself finds wrong has none.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-        if code in _DAMAGED:
-            raise DatabaseDamaged(str(error)) from error
-        if opening is not None:
-            raise DatabaseUnusable(f"{opening}: {error}") from error
-        raise DatabaseFailed(str(error)) from error
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
