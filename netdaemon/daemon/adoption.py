@@ -15,9 +15,9 @@ from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
 from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDIN, STDOUT, Launched, LaunchError
 from netdaemon.keeper.messages import close_all
+from netdaemon.process.launches import launch_id, process_of
 from netdaemon.process.notify import ROLE as NOTIFY
 from netdaemon.process.record import Process
-from netdaemon.process.run import launch_id, process_of
 from netdaemon.process.saved import REMOVED, Saved, was_removed
 from netdaemon.process.spool import Spool
 from netdaemon.wire.records import State

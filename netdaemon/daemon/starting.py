@@ -10,6 +10,7 @@ from typing import Any
 
 from netdaemon.keeper.child import Spec
 from netdaemon.process.identity import Identity
+from netdaemon.process.trees import mark_of
 from netdaemon.wire.commands import Change, Start
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
@@ -102,6 +103,7 @@ def spec_of(identity: Identity, said: Sequence[str] = ()) -> Spec:
         cwd=_octets(identity.cwd),
         pty=(pty.rows, pty.columns) if pty else None,
         merge=identity.merge and pty is None,
+        mark=mark_of(identity.id),
     )
 
 

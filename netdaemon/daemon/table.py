@@ -15,24 +15,22 @@ from twisted.python.failure import Failure
 
 from netdaemon.daemon.ending import Ending
 from netdaemon.daemon.files import Files
-from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.notifying import NotifyFolder
+from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.starting import changed, digest, identity_for, new_id, spec_of
 from netdaemon.errors import (
     LaunchFailed,
     LimitReached,
     NameTaken,
     NoSuchProcess,
-    Refusal,
     ShuttingDown,
     SpecDiffers,
 )
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import INPUT, Launched, LaunchError
-from netdaemon.process.identity import Identity
+from netdaemon.process.launches import launch_id
 from netdaemon.process.notify import ROLE, NotifySocket
 from netdaemon.process.record import Process
-from netdaemon.process.run import launch_id
 from netdaemon.process.saved import Saved, Told
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin

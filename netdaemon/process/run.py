@@ -19,6 +19,7 @@ from netdaemon.errors import (
     UnknownChannel,
 )
 from netdaemon.keeper.child import ExitStatus, Launched
+from netdaemon.process.launches import launch_id
 from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
 from netdaemon.wire.records import Channel, Scope
@@ -190,16 +191,6 @@ class Run:
             self.transport.abandon()
             self.transport = None
         self.stdin.close()
-
-
-def launch_id(process: str, generation: int) -> str:
-    """What a launcher knows a generation by: the first by the process's id, so that it reads as it always did."""
-    return process if generation == 1 else f"{process}-{generation}"
-
-
-def process_of(launch_id: str) -> str:
-    """The other way round: whose it is."""
-    return launch_id.partition("-")[0]
 
 
 def channel_roles(launched: Launched, *, merge: bool) -> dict[int, int]:

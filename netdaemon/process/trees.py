@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from netdaemon.keeper.limits import MARKS
+from netdaemon.process.launches import process_of
 
 # What tells the marks of two processes apart: of a million, two are the same with a chance of 1 in 560.
 MARK_BYTES = 6
@@ -65,8 +66,8 @@ class _Seen:
 
 
 def mark_of(id: str) -> int:
-    """The mark of a process, by its id or by one of its launches, as in ``ID.2``; the same in any daemon."""
-    octets = hashlib.sha256(id.partition(".")[0].encode()).digest()
+    """The mark of a process, by its id or by one of its launches, as in ``ID-2``; the same in any daemon."""
+    octets = hashlib.sha256(process_of(id).encode()).digest()
     return MARKS | int.from_bytes(octets[:MARK_BYTES], "big")
 
 
