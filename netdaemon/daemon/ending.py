@@ -14,11 +14,14 @@ from netdaemon.interfaces import ILauncher
 from netdaemon.process.record import Process
 from netdaemon.wire.records import Scope, Until
 
+# Seconds that a declared stop may take at the daemon's end: a service manager kills everything after 90.
+PATIENCE = 80.0
+
 _log = Logger()
 
 
 class Ending:
-    """The end of all processes of one daemon.
+    """The end of all processes of one daemon: by their own stop if they have declared one.
 
     :param grace: seconds from SIGTERM to SIGKILL.
     """
@@ -55,7 +58,10 @@ class Ending:
                     # It is not known to run, and is seen to when it is forgotten.
                     one_exited(None, process.id)
 
-        late = self._reactor.callLater(self._grace, kill)
+        # What has a stop of its own is given the time for that.
+        declared = [sum(step.wait or 0 for step in one.identity.stop) / 1000 for one in left if one.identity.stop]
+        patience = max(self._grace, min(PATIENCE, max(declared, default=0.0) + 1))
+        late = self._reactor.callLater(patience, kill)
         for process in left:
             self.end(process)
         for process in left:
@@ -70,6 +76,9 @@ class Ending:
         """Tell one process to end, in whatever way it has come to now."""
         if self._killing:
             self._kill([process])
+            return
+        process.life.interrupt()
+        if process.finished or process.life.is_stopping:
             return
         for number in (signal.SIGTERM, signal.SIGCONT):
             _try(process, number)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from netdaemon.daemon.attachment import Attachment
 from netdaemon.interfaces import IDirectTransport
 from netdaemon.process.spool import Segment
 from netdaemon.wire.server import ServerConnection
@@ -28,10 +27,17 @@ REPLY_BACKLOG = 64 * 1024
 REPLIES_JOINED = 8
 
 
+class Source(Protocol):
+    """What is asked for more when the client takes it: an attachment, a subscription."""
+
+    def send(self, limit: int) -> int:
+        """Send one thing, output of at most *limit* bytes; 0 if there is nothing to send, else about its size."""
+
+
 class Outflow:
     """The sending side of one connection.
 
-    Output is never queued here: an attachment that has some is asked for it when the client takes it.
+    Output and events are never queued here: a source that has some is asked for it when the client takes it.
 
     :param reactor: `IReactorTime`.
     """
@@ -44,7 +50,7 @@ class Outflow:
         self._chunk = OUTPUT_CHUNK_FIRST
         self._willing = True
         self._mute = False
-        self._waiting: dict[Attachment, None] = {}
+        self._waiting: dict[Source, None] = {}
         self._turn: Any = None
         # What has been said since `join`, and its size; None: whatever is said goes out at once.
         self._joined: list[bytes] | None = None
@@ -104,15 +110,15 @@ class Outflow:
 
     # --- output ------------------------------------------------------------------------------------------------------
 
-    def ready(self, attachment: Attachment) -> None:
-        """There is something to send for *attachment*: now if the client takes it, else when it does."""
-        self._waiting[attachment] = None
+    def ready(self, source: Source) -> None:
+        """There is something to send for *source*: now if the client takes it, else when it does."""
+        self._waiting[source] = None
         if self._willing and self._joined is None and self._turn is None:
             self.send_waiting()
 
-    def forget(self, attachment: Attachment) -> None:
-        """*attachment* is over."""
-        self._waiting.pop(attachment, None)
+    def forget(self, source: Source) -> None:
+        """*source* is over."""
+        self._waiting.pop(source, None)
 
     def pause(self) -> None:
         """The client does not take what is sent."""
@@ -123,7 +129,7 @@ class Outflow:
         self._willing = not self._mute
 
     def send_waiting(self) -> None:
-        """One chunk for each attachment in turn, until there is nothing to send or the client takes no more."""
+        """One chunk for each source in turn, until there is nothing to send or the client takes no more."""
         if not self._waiting or not self._willing:
             return
         # Events go out together, or with the output that follows them: each send wakes the client.
@@ -139,13 +145,13 @@ class Outflow:
         if self._connection.version == 1:
             self._chunk = MAX_OUTPUT
         while waiting and self._willing:
-            attachment = next(iter(waiting))
-            del waiting[attachment]
-            size = attachment.send(self._chunk)
+            source = next(iter(waiting))
+            del waiting[source]
+            size = source.send(self._chunk)
             if size:
                 if size == self._chunk < OUTPUT_CHUNK and self._connection.version == 2:
                     self._chunk = min(2 * size, OUTPUT_CHUNK)
-                waiting[attachment] = None
+                waiting[source] = None
                 sent += size
                 if sent >= OUTPUT_TURN:
                     if self._turn is None:

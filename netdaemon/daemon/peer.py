@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.outflow import Outflow
 from netdaemon.daemon.policy import Principal
 from netdaemon.errors import (
@@ -28,7 +29,7 @@ from netdaemon.errors import (
 )
 from netdaemon.interfaces import IPeerCredentials
 from netdaemon.process.spool import Segment
-from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply
+from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply, Watching
 from netdaemon.wire.answers import Failure as ErrorReply
 from netdaemon.wire.commands import Hello, Request
 from netdaemon.wire.frame import Buffer
@@ -88,6 +89,7 @@ class Peer(TwistedProtocol):
     def __init__(self, daemon: Daemon, *, packets: bool = False) -> None:
         self.connection = ServerConnection(packets=packets)
         self.attachments: dict[int, Attachment] = {}
+        self.subscriptions: dict[int, Subscription] = {}
         self._daemon = daemon
         self._outflow = Outflow(self.connection, daemon.reactor)
         self._deferred: dict[int, Deferred[Any]] = {}
@@ -126,9 +128,14 @@ class Peer(TwistedProtocol):
         for deferred in list(self._deferred.values()):
             deferred.cancel()
         self._deferred.clear()
+        self._close_all()
+        self._daemon.gone(self)
+
+    def _close_all(self) -> None:
         for attachment in list(self.attachments.values()):
             attachment.close()
-        self._daemon.gone(self)
+        for subscription in list(self.subscriptions.values()):
+            subscription.close()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -151,8 +158,7 @@ class Peer(TwistedProtocol):
         assert self.transport is not None
         self._outflow.flush()
         self._outflow.close()
-        for attachment in list(self.attachments.values()):
-            attachment.close()
+        self._close_all()
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
         self.transport.loseConnection()
         self._stop_timer()
@@ -174,6 +180,8 @@ class Peer(TwistedProtocol):
             self._reply(id, ErrorReply.of(ShuttingDown("the daemon stops, and this has not come about")))
         for attachment in list(self.attachments.values()):
             attachment.end(reason)
+        for subscription in list(self.subscriptions.values()):
+            subscription.end(reason)
         self._closing = True
         self._lose()
 
@@ -331,6 +339,8 @@ class Peer(TwistedProtocol):
             else:
                 # The reply was too large, and it was told instead that it is.
                 self.attachments[id].close()
+        elif isinstance(reply, Watching):
+            self.subscriptions[id].begin()
 
     # --- attachments -------------------------------------------------------------------------------------------------
 
@@ -340,8 +350,12 @@ class Peer(TwistedProtocol):
 
     def check_attachments(self) -> None:
         """Refuse one more than there may be."""
-        if len(self.attachments) >= MAX_ATTACHMENTS:
+        if len(self.attachments) + len(self.subscriptions) >= MAX_ATTACHMENTS:
             raise LimitReached(f"this connection has {MAX_ATTACHMENTS} attachments, and that is the limit")
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """The same for a subscription."""
+        self.subscriptions[subscription.id] = subscription
 
     def attachment(self, id: int) -> Attachment:
         """This connection's attachment of that id.
@@ -361,13 +375,16 @@ class Peer(TwistedProtocol):
         """Version 1 cannot be told of a gap, and must not get a stream with a piece missing."""
         self._abort(errno.ENOBUFS, "output was not read in time and is not kept any longer", "too-slow")
 
-    def closed(self, attachment: Attachment) -> None:
-        self.attachments.pop(attachment.id, None)
-        self._outflow.forget(attachment)
-        self._daemon.detached(self, attachment)
+    def closed(self, source: Attachment | Subscription) -> None:
+        self._outflow.forget(source)
+        if isinstance(source, Subscription):
+            self.subscriptions.pop(source.id, None)
+        else:
+            self.attachments.pop(source.id, None)
+            self._daemon.detached(self, source)
 
-    def ready(self, attachment: Attachment) -> None:
-        self._outflow.ready(attachment)
+    def ready(self, source: Attachment | Subscription) -> None:
+        self._outflow.ready(source)
 
     def send_output(self, id: int, segment: Segment) -> None:
         self._outflow.send_output(id, segment)

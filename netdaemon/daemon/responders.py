@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,8 +13,11 @@ from twisted.internet.defer import Deferred
 import netdaemon
 from netdaemon.daemon import selection
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.database import Stored
+from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
-from netdaemon.errors import BadRequest, Denied, UnknownChannel
+from netdaemon.daemon.records import check_generation, record_of
+from netdaemon.errors import AlreadyExited, BadRequest, Denied, UnknownChannel
 from netdaemon.patterns import Pattern
 from netdaemon.process.record import Process
 from netdaemon.wire.answers import (
@@ -25,10 +28,12 @@ from netdaemon.wire.answers import (
     Listing,
     OfProcess,
     Ok,
+    Pruned,
     Reply,
     Started,
     Stopped,
     Taken,
+    Watching,
 )
 from netdaemon.wire.commands import (
     FOR_EVER,
@@ -44,6 +49,8 @@ from netdaemon.wire.commands import (
     Inspect,
     Kill,
     List,
+    Prune,
+    Reload,
     Remove,
     Request,
     Resize,
@@ -51,6 +58,7 @@ from netdaemon.wire.commands import (
     Start,
     Stop,
     Wait,
+    Watch,
 )
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import Channel, Counts, Fate, Limits, Reason, Scope, Until
@@ -109,6 +117,9 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
 @responds_to(Attach)
 def attach(daemon: DaemonService, peer: Peer, id: int, request: Attach) -> Answer:
     peer.check_attachments()
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        raise AlreadyExited(f"process {stored.id} has exited, and its output is not kept any longer", process=stored.id)
     return _attach(peer, id, daemon.table.find(request.process), request)
 
 
@@ -151,14 +162,14 @@ def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> A
 def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     matches = selection.parse(request.select or ())
     limit = LIST_LIMIT if request.limit is None else request.limit
-    found = islice(daemon.table.select(matches, request.after), limit + 1)
-    records: list[ProcessRecord] = []
+    found = islice(_listed(daemon, matches, request.after, whole=peer.connection.version == 1), limit + 1)
+    records: list[Any] = []
     # Version 1 has no pages.
     pages = peer.connection.version == 2
     size = 0
     complete = True
-    for process in found:
-        record = process.record()
+    for record in found:
+        # What is only in the database stands there as it is told.
         size += len(PROCESS.item(record))
         if len(records) == limit or (size > LIST_MOST and records and pages):
             complete = False
@@ -169,12 +180,29 @@ def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
             break
     if complete:
         return Listing(processes=tuple(records))
-    last = records[-1]
+    last = records[-1] if isinstance(records[-1], ProcessRecord) else records[-1].record
     return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
+
+
+def _listed(
+    daemon: DaemonService, matches: selection.Match | None, after: str | None, *, whole: bool
+) -> Iterator[ProcessRecord | Stored]:
+    """What is to be listed, as it is told; *whole*: as records, of which version 1 tells a part."""
+    for one in daemon.records.select(after):
+        if matches is None and not whole and isinstance(one, Stored):
+            yield one
+            continue
+        record = record_of(one)
+        if matches is None or matches(record):
+            yield record
 
 
 @responds_to(Detach)
 def detach(daemon: DaemonService, peer: Peer, id: int, request: Detach) -> Answer:
+    subscription = peer.subscriptions.get(request.to)
+    if subscription is not None:
+        daemon.reactor.callLater(0, _end_subscription, peer, subscription)
+        return Ok()
     attachment = peer.attachment(request.to)
     # END follows the reply, as every event does: both wait in the same queue.
     daemon.reactor.callLater(0, _end_detached, peer, attachment)
@@ -187,22 +215,75 @@ def _end_detached(peer: Peer, attachment: Attachment) -> None:
         attachment.end(Reason.DETACHED)
 
 
+def _end_subscription(peer: Peer, subscription: Subscription) -> None:
+    if peer.subscriptions.get(subscription.id) is subscription:
+        subscription.end(Reason.DETACHED)
+
+
 @responds_to(Inspect)
 def inspect(daemon: DaemonService, peer: Peer, id: int, request: Inspect) -> Answer:
-    return OfProcess(process=daemon.table.find(request.process).record())
+    record = daemon.records.find(request.process)
+    if not request.stats:
+        return OfProcess(process=record, logged=daemon.logged(record.id))
+    return OfProcess(process=record, logged=daemon.logged(record.id), stats=daemon.stats(record.id))
 
 
 @responds_to(Remove)
 def remove(daemon: DaemonService, peer: Peer, id: int, request: Remove) -> Answer:
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        check_generation(stored.record, request.generation)
+        daemon.records.remove(stored, str(peer.principal))
+        return Ok()
     process = daemon.table.find(request.process)
     process.check_generation(request.generation)
     daemon.table.remove(process, str(peer.principal))
     return Ok()
 
 
+def _stored(daemon: DaemonService, process: str) -> Stored | None:
+    """A process that there is nothing of but its record."""
+    return None if daemon.table.has(process) else daemon.records.stored(process)
+
+
+@responds_to(Prune)
+def prune(daemon: DaemonService, peer: Peer, id: int, request: Prune) -> Answer:
+    matches = selection.parse(request.select or ())
+    pruning = daemon.records.prune(matches, request.age or 0, str(peer.principal))
+    return pruning.addCallback(lambda count: Pruned(count=count))
+
+
+@responds_to(Watch)
+def watch(daemon: DaemonService, peer: Peer, id: int, request: Watch) -> Answer:
+    peer.check_attachments()
+    matches = selection.parse(request.select or ())
+    feed = daemon.feed
+    place = None if request.since is None else feed.place(request.since)
+    fresh = place is None
+    after = feed.last if place is None else place
+    snapshot = daemon.records.matching(matches) if fresh else iter(())
+    subscription = Subscription(peer, id, feed, matches, after, snapshot)
+    if request.stats is not None:
+        subscription.on_close = daemon.measure(subscription, request.stats)
+    peer.subscribe(subscription)
+    return Watching(cursor=feed.cursor(after), fresh=fresh)
+
+
+@responds_to(Reload)
+def reload(daemon: DaemonService, peer: Peer, id: int, request: Reload) -> Answer:
+    daemon.reload()
+    return Ok()
+
+
 @responds_to(Wait)
 def wait(daemon: DaemonService, peer: Peer, id: int, request: Wait) -> Answer:
-    outcome = daemon.table.find(request.process).when(request.for_ or Until.EXITED)
+    until = request.for_ or Until.EXITED
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        if until in (Until.EXITED, Until.ENDED):
+            return _of_process(stored.record)
+        raise AlreadyExited(f"process {stored.id} has exited, and only its record is left", process=stored.id)
+    outcome = daemon.table.find(request.process).when(until)
     if isinstance(outcome, Deferred):
         return outcome.addCallback(_of_process)
     return _of_process(outcome)
@@ -255,8 +336,14 @@ def stop(daemon: DaemonService, peer: Peer, id: int, request: Stop) -> Answer:
 
 @responds_to(Again)
 def again(daemon: DaemonService, peer: Peer, id: int, request: Again) -> Answer:
-    process = daemon.table.find(request.process)
-    process.check_generation(request.generation)
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        check_generation(stored.record, request.generation)
+        process = daemon.table.revive(*daemon.records.left_of(stored))
+        daemon.table.archives = True
+    else:
+        process = daemon.table.find(request.process)
+        process.check_generation(request.generation)
     return process.life.restart(str(peer.principal)).addCallback(lambda _: OfProcess(process=process.record()))
 
 

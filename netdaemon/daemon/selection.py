@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from fnmatch import translate
 
 from netdaemon.errors import BadRequest
-from netdaemon.process.record import Process
 from netdaemon.wire.records import State
+from netdaemon.wire.told import ProcessRecord
 
-Match = Callable[[Process], bool]
+Match = Callable[[ProcessRecord], bool]
 
 # A selection is looked at for every process.
 MAX_TERMS = 32
@@ -39,7 +39,7 @@ def parse(terms: Iterable[str]) -> Match | None:
     if not terms:
         return None
     matches = [_parse_one(term) for term in terms]
-    return lambda process: all(match(process) for match in matches)
+    return lambda record: all(match(record) for match in matches)
 
 
 def _glob(pattern: str) -> Callable[[str], object]:
@@ -53,26 +53,24 @@ def _parse_one(term: str) -> Match:
     key, equals, pattern = term.partition("=")
     if not equals:
         either = _glob(term)
-        return lambda process: bool(
-            either(process.id) or (process.identity.name is not None and either(process.identity.name))
-        )
+        return lambda record: bool(either(record.id) or (record.name is not None and either(record.name)))
     if key == "id":
         id_matches = _glob(pattern)
-        return lambda process: bool(id_matches(process.id))
+        return lambda record: bool(id_matches(record.id))
     if key == "name":
         name_matches = _glob(pattern)
-        return lambda process: process.identity.name is not None and bool(name_matches(process.identity.name))
+        return lambda record: record.name is not None and bool(name_matches(record.name))
     if key == "state":
         try:
             state = State(pattern)
         except ValueError:
             known = ", ".join(one.value for one in State)
             raise BadRequest(f"{pattern!r} is no state; these are: {known}", field="select") from None
-        return lambda process: process.state is state
+        return lambda record: record.state is state
     if key.startswith(_LABEL) and len(key) > len(_LABEL):
         start = key[len(_LABEL) :] + "="
         value_matches = _glob(pattern)
-        return lambda process: any(
-            label.startswith(start) and value_matches(label[len(start) :]) for label in process.identity.labels
+        return lambda record: any(
+            label.startswith(start) and value_matches(label[len(start) :]) for label in record.labels
         )
     raise BadRequest(f"{term!r} selects nothing known; there are id=, name=, state= and label.KEY=", field="select")

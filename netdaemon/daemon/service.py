@@ -16,9 +16,12 @@ from twisted.logger import Logger
 import netdaemon
 from netdaemon.daemon.adoption import adopt
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.chronicle import Chronicle
+from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.files import open_files
 from netdaemon.daemon.peer import Peer
 from netdaemon.daemon.policy import OwnerPolicy, Principal
+from netdaemon.daemon.records import Records
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.table import ProcessTable
@@ -32,6 +35,7 @@ from netdaemon.systemd import Manager
 from netdaemon.wire.answers import Reply, Welcome
 from netdaemon.wire.commands import Detach, Flow, Hello, Info, Inspect, List, Request
 from netdaemon.wire.records import Fate, Reason
+from netdaemon.wire.told import Logged, Stats
 
 # What all clients together may have of unfinished messages: some of the largest, and no more memory than a few spools.
 INPUT_BUDGET = 16 << 20
@@ -84,6 +88,10 @@ class DaemonService(Service):
         self.table = ProcessTable(reactor, launcher, settings, self._files)
         self.table.on_removed = self._removed
         self.table.on_exited = self._let_pass
+        self._chronicle = Chronicle(reactor, settings, self.table)
+        self.journal = self._chronicle.journal
+        self.feed = self._chronicle.feed
+        self.records = Records(self.table, self._chronicle.database, self.journal, reactor)
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
         self.peers: set[Peer] = set()
@@ -132,9 +140,12 @@ class DaemonService(Service):
                     "the daemon before this one was killed; the keeper has started this one ({count} times in a row)",
                     count=self.keeper.restarts,
                 )
-            self._files.keep_only(adopt(entries, self.table, self.keeper, self.reactor))
+            known = adopt(entries, self.table, self.keeper, self.reactor)
+            self._files.keep_only(known)
         else:
+            known = set()
             self._files.keep_only(())
+        self._chronicle.begin(known)
         for bound in self._bound:
             listener = Listener(bound.socket, self.build, self.reactor)
             listener.begin()
@@ -217,6 +228,7 @@ class DaemonService(Service):
         if self._alive is not None:
             self._alive.cancel()
             self._alive = None
+        self._chronicle.close(keep=self._fate is Fate.KEEP)
         if self.keeper is not None:
             self.keeper.close()
         self._files.close()
@@ -301,11 +313,28 @@ class DaemonService(Service):
         if self._all_gone is not None and not self.peers and not self._all_gone.called:
             self._all_gone.callback(None)
 
+    def reload(self) -> None:
+        """Open the log files again."""
+
+    def logged(self, id: str) -> Logged | None:
+        """How the log of a process stands; None: it has none."""
+        return None
+
+    def stats(self, id: str) -> Stats | None:
+        """What a process uses; None: it does not run."""
+        return None
+
+    def measure(self, subscription: Subscription, every: int) -> Callable[[], object]:
+        """Tell *subscription* every so many milliseconds what processes use; what ends that."""
+        return lambda: None
+
     def degraded(self) -> tuple[str, ...]:
         """What does not work here as it should."""
         found = []
         if self._copies or any(process.spool.degraded for process in self.table):
             found.append(COPIES)
+        if self.journal.trouble is not None:
+            found.append(self.journal.trouble)
         if self.keeper is not None and not self.keeper.kept:
             found.append("there is no keeper at the moment: if this daemon ends now, processes lose their output")
         return tuple(found)

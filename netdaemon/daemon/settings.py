@@ -19,6 +19,15 @@ DESCRIPTORS_OF_OURS = 40
 # Finished processes that stay listed with their output: a small site's crashes of a day, 100 MiB at most by default.
 EXITED = 100
 
+# Events that are kept: a week of a site with a thousand processes, in some 100 MB.
+EVENTS = 200_000
+
+# Finished processes that are remembered without their output, in some 10 MB.
+RECORDS = 10_000
+
+# Days for which either is kept at most.
+DAYS = 30.0
+
 # What can be asked for as the descriptor limit at least: with it there is room for three processes.
 LEAST_DESCRIPTORS = 128
 
@@ -55,6 +64,9 @@ class Settings:
 
     :param state: a directory for spools; None keeps them in memory.
     :param runtime: a directory for the sockets on which processes say that they are ready; None: a temporary one.
+    :param journal: where the database is if there is no *state*; None: in memory.
+    :param events: how many are kept in the journal, and for how many days.
+    :param records: how many finished processes are remembered, without their output, and for how many days.
     :param clients: connections at the same time; None: what the descriptor limit allows.
     :param processes: running at the same time; None likewise.
     :param exited: finished ones that stay listed; fewer where there are few descriptors.
@@ -64,6 +76,11 @@ class Settings:
 
     state: str | None = None
     runtime: str | None = None
+    journal: str | None = None
+    events: int = EVENTS
+    events_days: float = DAYS
+    records: int = RECORDS
+    records_days: float = DAYS
     clients: int | None = None
     processes: int | None = None
     exited: int = EXITED

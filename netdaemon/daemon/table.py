@@ -37,8 +37,9 @@ from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import Change, Start
 
-# A time in microseconds has no more digits in the next 200,000 years.
-CREATED_DIGITS = 19
+# What a process is taken to have written that nobody has seen: where it ran when the machine was restarted, its output
+# was known up to its last event. As much as could have been kept.
+SKIPPED = 1 << 32
 
 _log = Logger()
 
@@ -68,6 +69,11 @@ class ProcessTable:
         self._retaining: Any = None
         # Those whose exit has not been told on.
         self._fresh: list[Process] = []
+        # Those that are to be let go when the journal has what they have told; and the ids of those removed.
+        self._leaving: dict[str, Process] = {}
+        self.gone: set[str] = set()
+        # Whether there may be some in the database only.
+        self.archives = False
         self._notify = NotifyFolder(settings.runtime)
         # By which generation's name the launcher has what is kept of a process.
         self._kept: dict[str, str] = {}
@@ -200,6 +206,7 @@ class ProcessTable:
         if not process.save():
             number = process.unsaved
             process.forget()
+            process.let_go()
             self._files.remove(f"{id}.out")
             raise LaunchFailed(
                 f"what the process is cannot be saved: {os.strerror(number)}", stage="spool", number=number
@@ -262,6 +269,31 @@ class ProcessTable:
         if launching is not None:
             self._starting[process.id] = []
             self._see_to(launching, process)
+
+    def revive(self, saved: Saved, end: int, number: int) -> Process:
+        """Have a process that there is nothing left of but what is recorded, and start it again in a moment.
+
+        :param end: its output has come at least so far.
+        :param number: that of its last event.
+        """
+        identity = saved.identity
+        descriptor = -1
+        try:
+            self._files.remove(f"{identity.id}.out")
+            descriptor = self._files.create(f"{identity.id}.out")
+            # Where it had come to is not known: an offset is never used again.
+            spool = Spool(descriptor, self._settings.keep, end + SKIPPED)
+        except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+            raise LaunchFailed(
+                f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
+            ) from error
+        process = Process.lost(saved, spool, self.stdin_of(saved), number, self._reactor)
+        self._created = max(self._created, identity.created)
+        self._enter(process)
+        process.was_lost()
+        return process
 
     def launch_adopted(self, process: Process, kept: str) -> None:
         """Have a process whose next generation another daemon was about to launch, and had not: launch it."""
@@ -356,6 +388,10 @@ class ProcessTable:
         """The process that was started with this key."""
         return None if key is None else self._keys.get(key)
 
+    def has(self, process: str) -> bool:
+        """Whether there is one with this id or name."""
+        return process in self._processes or process in self._names
+
     def find(self, process: str) -> Process:
         """The process with this id or name.
 
@@ -366,22 +402,18 @@ class ProcessTable:
             raise NoSuchProcess(f"there is no process {process!r}", process=process)
         return found
 
-    def select(self, matches: Callable[[Process], bool] | None, after: str | None) -> Iterator[Process]:
-        """Those that match, or all; from the one after *after* on, which may have been removed meanwhile.
+    def knows(self, id: str) -> bool:
+        """Whether it has a process of this id, or is about to forget it."""
+        return id in self._processes or id in self.gone
 
-        :raises NoSuchProcess: *after* was never the end of a page.
-        """
+    def following(self, after: tuple[int, str] | None) -> Iterator[Process]:
+        """All, or those that were created after *after*, which may have been removed meanwhile."""
         if self._row is None:
-            self._row = list(self._processes.values())
+            self._row = sorted(self._processes.values(), key=_created)
         row = self._row
         if after is None:
-            return filter(matches, row)
-        created, _, id = after.partition("-")
-        if not created.isdecimal() or len(created) > CREATED_DIGITS or not id:
-            raise NoSuchProcess(f"{after!r} does not come from a LIST reply", field="after")
-        # They stand in the order in which they were created.
-        place = bisect_right(row, (int(created), id), key=lambda one: (one.identity.created, one.id))
-        return filter(matches, map(row.__getitem__, range(place, len(row))))
+            return iter(row)
+        return map(row.__getitem__, range(bisect_right(row, after, key=_created), len(row)))
 
     # --- remove ------------------------------------------------------------------------------------------------------
 
@@ -409,12 +441,38 @@ class ProcessTable:
         self.on_removed(process)
         process.disown(principal)
         process.forget()
-        kept = self._kept.pop(process.id, process.id)
-        for name in {kept, process.current.launch_id}:
-            self._launcher.forget(name)
+        for name in self._names_of(process):
             self._files.remove(f"{name}.in")
         self._files.remove(f"{process.id}.out")
         self._notify.remove(process.id)
+        if principal is None and process.number:
+            self.archives = True
+        if principal is not None:
+            self.gone.add(process.id)
+        if process.untold:
+            # As long as the journal does not have it, there is no other record of what it has told.
+            self._leaving[process.id] = process
+        else:
+            self._let_go(process)
+
+    def _names_of(self, process: Process) -> set[str]:
+        return {self._kept.get(process.id, process.id), process.current.launch_id}
+
+    def _let_go(self, process: Process) -> None:
+        for name in self._names_of(process):
+            self._launcher.forget(name)
+        self._kept.pop(process.id, None)
+        process.let_go()
+
+    def journalled(self, id: str, number: int) -> None:
+        """The journal has what this process has told, up to that number."""
+        process = self._processes.get(id) or self._leaving.get(id)
+        if process is not None:
+            process.journalled(number)
+            if id in self._leaving and not process.untold:
+                self._let_go(self._leaving.pop(id))
+        if id not in self._leaving:
+            self.gone.discard(id)
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
@@ -460,6 +518,9 @@ class ProcessTable:
         self._retain_no_more()
         for process in list(self):
             self._drop(process)
+        for process in self._leaving.values():
+            self._let_go(process)
+        self._leaving.clear()
         self._notify.close()
 
     def leave(self) -> None:
@@ -467,8 +528,15 @@ class ProcessTable:
         self._retain_no_more()
         for process in self:
             process.forget()
+            process.let_go()
+        for process in self._leaving.values():
+            process.let_go()
 
     def _retain_no_more(self) -> None:
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
+
+
+def _created(process: Process) -> tuple[int, str]:
+    return process.identity.created, process.id

@@ -31,6 +31,7 @@ class Lifecycle:
     """The life of one process.
 
     :ivar by_hand: whether it was stopped by somebody, and is to stay so.
+    :ivar interrupted: whether it is ended because the daemon ends: not started again by this one, but by the next.
     :ivar due: when it is started again, in microseconds since the epoch; None: that does not stand to come.
     :ivar on_start: starts its next generation.
     :ivar on_leftovers: ends what the last one has left behind.
@@ -38,6 +39,7 @@ class Lifecycle:
 
     def __init__(self, process: Process, reactor: Any) -> None:
         self.by_hand = False
+        self.interrupted = False
         self.due: int | None = None
         self.on_start: Callable[[Process], None] = lambda process: None
         self.on_leftovers: Callable[[Process], None] = lambda process: None
@@ -65,7 +67,12 @@ class Lifecycle:
 
     def saved(self) -> dict[str, Any]:
         """For the next daemon; empty where there is nothing to know."""
-        told: dict[str, Any] = {"by_hand": self.by_hand, "again": self._again, "typed": self._typed_stop}
+        told: dict[str, Any] = {
+            "by_hand": self.by_hand,
+            "interrupted": self.interrupted,
+            "again": self._again,
+            "typed": self._typed_stop,
+        }
         told = {name: value for name, value in told.items() if value}
         if self.due is not None:
             told["due"] = self.due
@@ -79,13 +86,14 @@ class Lifecycle:
     def restore(self, saved: Any) -> None:
         """As the daemon before had it; `resume` goes on."""
         self.by_hand = saved.get("by_hand", False)
+        self.interrupted = saved.get("interrupted", False)
         self._again = saved.get("again", False)
         self._typed_stop = saved.get("typed", False)
         self.due = saved.get("due")
         if "restarting" in saved:
             self._restarting.restore(saved["restarting"])
-        if "stop" in saved:
-            stop = saved["stop"]
+        stop = saved.get("stop")
+        if stop is not None:
             self._stopping = self._make_stopping(steps_of(stop["steps"]), stop["principal"])
             self._stopping.restore(stop)
 
@@ -227,6 +235,8 @@ class Lifecycle:
         stopping = self._stopping
         if stopping is not None:
             stopping.close()
+        if self.interrupted:
+            return State.EXITED, ""
         if self._again:
             self.due = _now()
             return State.BACKOFF, ""
@@ -285,6 +295,19 @@ class Lifecycle:
         if self._stopping is None:
             self._want_stop(steps or process.identity.steps, principal)
         return done
+
+    def interrupt(self) -> None:
+        """The daemon ends, and it with it: by its own stop if it has one, or as it is told."""
+        process = self._process
+        self.interrupted = True
+        if self._backoff is not None:
+            self._backoff.cancel()
+            self._backoff = None
+        if process.state is State.BACKOFF:
+            self.due = None
+            process.stop_waiting(BY_ITSELF)
+        elif process.identity.stop is not None and self._stopping is None:
+            self._want_stop(process.identity.stop, BY_ITSELF)
 
     def _leave(self, gone: Deferred[Any]) -> None:
         self._stoppers = [one for one in self._stoppers if one is not gone]

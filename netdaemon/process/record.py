@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ from netdaemon.process.lifecycle import BY_ITSELF, Lifecycle
 from netdaemon.process.notify import NotifySocket
 from netdaemon.process.points import Point, Points
 from netdaemon.process.run import Run, channel_roles
-from netdaemon.process.saved import PENDING_MOST, Position, Saved, Told, removed
+from netdaemon.process.saved import PENDING_MOST, REMOVED, Position, Saved, Told
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.transport import ProcessTransport
@@ -89,6 +90,8 @@ class Process:
         self.removed = False
         self.passing = False
         self.unsaved = 0
+        # What was saved last.
+        self.octets = b""
         self.logged: Position | None = None
         self.notify: NotifySocket | None = None
         self.on_exited: Callable[[Process], None] = lambda process: None
@@ -128,6 +131,40 @@ class Process:
         process.holding.expect(*spool.held())
         process.life.restore(saved.life)
         return process
+
+    @classmethod
+    def lost(cls, saved: Saved, spool: Spool, stdin: Stdin, number: int, reactor: Any) -> Process:
+        """A process that there is nothing left of but *saved*, and perhaps less than was: it waits to be started again.
+
+        :param number: that of its last event.
+        """
+        now = _now()
+        waited = saved.state is State.BACKOFF or saved.state in FINISHED
+        saved = replace(
+            saved,
+            state=State.BACKOFF,
+            begin=spool.end,
+            exited=saved.exited if waited else now,
+            status=saved.status if waited else ExitStatus(),
+            points=(),
+            stdin_closed=True,
+            stdin_end=saved.stdin_base,
+            life={**saved.life, "due": now, "by_hand": False, "interrupted": False, "stop": None, "again": False},
+            number=number,
+            pending=(),
+            log=None,
+        )
+        process = cls.adopted(saved, spool, stdin, reactor)
+        process.current.ended = True
+        if not waited:
+            process.tell(Happening.EXITED, "lost with its keeper")
+        return process
+
+    def was_lost(self) -> None:
+        """Tell what that has come to, and go on."""
+        self.tell(Happening.BACKOFF, "it ran when all was lost")
+        self.save()
+        self.life.resume()
 
     @property
     def id(self) -> str:
@@ -258,6 +295,16 @@ class Process:
         self._number += 1
         self._fresh.append(Told(self._number, happening, _now(), principal, detail))
 
+    @property
+    def number(self) -> int:
+        """That of the last event that it has told; 0: it has never told any."""
+        return self._number
+
+    @property
+    def untold(self) -> bool:
+        """Whether some of that may not be in the journal."""
+        return bool(self._pending)
+
     def journalled(self, number: int) -> None:
         """The journal has its events up to that one."""
         self._pending = tuple(one for one in self._pending if one.number > number)
@@ -298,7 +345,8 @@ class Process:
             self._pending = (*self._pending, *fresh)[-PENDING_MOST:]
             self._record = None
         try:
-            self.spool.saved.write(self.as_saved().encode())
+            self.octets = self.as_saved().encode()
+            self.spool.saved.write(self.octets)
         except OSError as error:
             if not self.unsaved:
                 _log.error(
@@ -324,7 +372,8 @@ class Process:
         self._pending = (*self._pending, *fresh)
         self._record = None
         try:
-            self.spool.saved.write(removed(self.as_saved()))
+            self.octets = self.as_saved().encode()
+            self.spool.saved.write(REMOVED + self.octets)
         except OSError as error:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
         else:
@@ -445,6 +494,9 @@ class Process:
         self.holding.close()
         self._waits.answer(Until.REMOVED, self.record)
         self._waits.refuse(lambda: NoSuchProcess(f"process {self.id} was removed", process=self.id))
+
+    def let_go(self) -> None:
+        """Free what is kept of it; nothing that it has told is only there."""
         self.spool.close()
 
     def change(self, identity: Identity, principal: str) -> None:

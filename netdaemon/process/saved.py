@@ -19,7 +19,7 @@ FORM = 1
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
-# In place of what was saved: the daemon was about to forget the process.
+# Before what was saved: the daemon was about to forget the process.
 REMOVED = b"removed"
 
 # Events that wait for the journal, of one process: where that cannot be written for long, the oldest go.
@@ -167,12 +167,7 @@ def _to_point(told: list[Any]) -> Point:
     )
 
 
-def removed(saved: Saved) -> bytes:
-    """What is saved of a process that is being forgotten: its events may not be in the journal."""
-    return REMOVED + saved.encode()
-
-
 def was_removed(octets: bytes) -> Saved | None:
-    """What was saved by that, if it was; of an earlier version there is no more than that it was removed."""
+    """What follows `REMOVED`: its events may not be in the journal. Of an earlier version there is nothing more."""
     rest = octets[len(REMOVED) :]
     return Saved.decode(rest) if rest else None

@@ -87,6 +87,7 @@ class Spool:
     :param descriptor: an empty file, not opened for appending; it is owned from here on. Whoever shares its
         description, position and all, can go on with it when this program is killed: see `adopt`.
     :param keep: how many bytes are kept; rounded up to whole pages.
+    :param least: the first byte has this offset at least.
     :ivar saved: octets that go with it.
     :ivar begin: the offset of the oldest byte that is kept.
     :ivar end: the offset after the newest.
@@ -95,11 +96,13 @@ class Spool:
         a kill at the wrong moment could lose them.
     """
 
-    def __init__(self, descriptor: int, keep: int) -> None:
+    def __init__(self, descriptor: int, keep: int, least: int = 0) -> None:
         size = -(-keep // PAGE) * PAGE
         self._lay_out(descriptor, size, max(MARKS_MIN, size // BYTES_A_MARK))
+        base = -(-least // size) * size
+        self.begin = self.end = self._turned = base
         os.ftruncate(descriptor, self._start + self.size)
-        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, 0, 0), 0)
+        os.pwrite(descriptor, _HEADER.pack(MAGIC, self.size, self.capacity, base, base), 0)
         os.lseek(descriptor, self._start, os.SEEK_SET)
 
     def _lay_out(self, descriptor: int, size: int, capacity: int) -> None:

@@ -37,6 +37,7 @@ def test_only_what_may_follow_follows(state: State, following: State) -> None:
             assert process.state is state
     finally:
         process.forget()
+        process.let_go()
 
 
 def make(reactor: MemoryReactor, *argv: str, pty: Pty | None = None, keep: int = KEEP) -> Process:
@@ -91,6 +92,7 @@ class Running:
         status = self.process.status
         assert status is not None
         self.process.forget()
+        self.process.let_go()
         assert self.reactor.getReaders() == self.reactor.getWriters() == []
         assert [call for call in self.reactor.getDelayedCalls() if call.active()] == []
         return status
