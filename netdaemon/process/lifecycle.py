@@ -47,6 +47,8 @@ class Lifecycle:
         self._reactor = reactor
         self._restarting = Restarting()
         self._stopping: Stopping | None = None
+        # What a stop ended with that has just worked.
+        self._worked: str | None = None
         # It is to be started again once it has stopped.
         self._again = False
         # A stop that was asked for before it ran: how, and by whom.
@@ -232,9 +234,10 @@ class Lifecycle:
         """Its child has exited: what becomes of it, and why or when."""
         run = self._process.current
         self._unwatch()
-        stopping = self._stopping
+        stopping, self._stopping = self._stopping, None
         if stopping is not None:
             stopping.close()
+            self._worked = stopping.worked
         if self.interrupted:
             return State.EXITED, ""
         if self._again:
@@ -260,10 +263,10 @@ class Lifecycle:
 
     def settled(self) -> None:
         """What `exited` said was told and saved."""
-        stopping, self._stopping = self._stopping, None
-        if stopping is not None:
+        worked, self._worked = self._worked, None
+        if worked is not None:
             self.on_leftovers(self._process)
-            self._answer_stop(stopping.worked)
+            self._answer_stop(worked)
         if self._process.state is State.BACKOFF:
             self._arm()
 
