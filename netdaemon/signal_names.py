@@ -26,7 +26,9 @@ def number_of(name: str | int) -> int:
 
 
 def name_of(number: int) -> str:
-    """The name of a signal, without SIG; its number where it has none."""
+    """The name of a signal, without SIG, as `number_of` takes it; its number where it has none."""
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"RTMIN+{number - signal.SIGRTMIN}"
     try:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:
