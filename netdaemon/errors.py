@@ -23,6 +23,7 @@ __all__ = [
     "NotAttached",
     "NotGreeted",
     "NotRunning",
+    "NotStopped",
     "ProtocolError",
     "Refusal",
     "RemoteProtocolError",

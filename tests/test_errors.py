@@ -42,6 +42,7 @@ CODES = {
     "launch-failed": errno.ENOEXEC,
     "limit-reached": errno.EDQUOT,
     "wrong-generation": errno.ESTALE,
+    "not-stopped": errno.ETIME,
     "unknown-command": errno.EOPNOTSUPP,
     "shutting-down": errno.ESHUTDOWN,
     "already-attached": errno.EALREADY,

@@ -94,7 +94,9 @@ def test_an_expression_of_the_most_repeats() -> None:
 @settings(deadline=None)
 @given(
     pattern=st.lists(
-        st.sampled_from(["a", "(", ")", "[", "]", "*", "+", "?", "|", "\\", ".", "^", "{2}", "{9,}", "(?", "(?R)", "{e}"])
+        st.sampled_from(
+            ["a", "(", ")", "[", "]", "*", "+", "?", "|", "\\", ".", "^", "{2}", "{9,}", "(?", "(?R)", "{e}"]
+        )
     ).map("".join),
     line=st.text(max_size=100),
 )

@@ -11,7 +11,16 @@ from netdaemon.signal_names import name_of, number_of
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("TERM", 15), ("SIGTERM", 15), ("sigkill", 9), ("9", 9), (9, 9), (0, 0), (64, 64), ("RTMIN+3", signal.SIGRTMIN + 3)],
+    [
+        ("TERM", 15),
+        ("SIGTERM", 15),
+        ("sigkill", 9),
+        ("9", 9),
+        (9, 9),
+        (0, 0),
+        (64, 64),
+        ("RTMIN+3", signal.SIGRTMIN + 3),
+    ],
 )
 def test_numbers(name: str | int, number: int) -> None:
     assert number_of(name) == number

@@ -283,7 +283,7 @@ class Happened(Event):
     type: Annotated[Happening, HAPPENING]
     time: Annotated[int, INTEGER] = 0
     principal: Annotated[str, TEXT] = ""
-    detail: Annotated[str, TEXT] | None = None
+    detail: Annotated[str, MESSAGE] | None = None
     process: Annotated[ProcessRecord, PROCESS]
     snapshot: Annotated[bool, BOOLEAN] | None = None
     stats: Annotated[Stats, STATS] | None = None
@@ -291,7 +291,7 @@ class Happened(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End(Event):
-    """The attachment is over; its id may be used again."""
+    """The attachment or subscription is over; its id may be used again."""
 
     command = 0x0208
 

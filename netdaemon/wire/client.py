@@ -16,7 +16,19 @@ from netdaemon.errors import (
     refusal_from_errno,
 )
 from netdaemon.wire import layout, v1
-from netdaemon.wire.answers import EVENTS, OPENING, Abort, End, Event, Failure, Message, Output, Taken, Welcome
+from netdaemon.wire.answers import (
+    EVENTS,
+    OPENING,
+    Abort,
+    End,
+    Event,
+    Failure,
+    Happened,
+    Message,
+    Output,
+    Taken,
+    Welcome,
+)
 from netdaemon.wire.commands import Data, Hello, Kill, Request
 from netdaemon.wire.connection import HEAD, U16, VERSION, Conversation
 from netdaemon.wire.frame import GREETING_LIMIT, MESSAGE_HEAD, SMALL
@@ -221,7 +233,13 @@ class ClientConnection(Conversation):
         if declaration is None:
             # A daemon newer than this client may tell more; what is not understood is not missed.
             return None
-        message = self._decode(declaration, octets)
+        try:
+            message = layout.decode(declaration, octets, MESSAGE_HEAD, strict=False)
+        except BadRequest as error:
+            if declaration is Happened and error.field == "type":
+                # Likewise: something that only a newer daemon knows has happened.
+                return None
+            raise RemoteProtocolError(f"{declaration.__name__}: {error}") from None
         if isinstance(message, End):
             self._attachments.discard(id)
         return id, message

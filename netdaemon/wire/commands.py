@@ -65,8 +65,8 @@ KEEP_MAX = 256 << 20
 # A key is random and nobody reads it: room for two UUIDs.
 KEY_MAX = 128
 
-# What a process's argv, labels and directory may come to in its record, which has to fit into a message: the rest of a
-# record is far below what is left here.
+# What a process's argv, labels, directory, kind of terminal and what its stop types may come to in its record, which has
+# to fit into a message: the rest of a record, and of what tells it, is below what is left here.
 RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
 
 # An attachment that holds for ever.
@@ -149,17 +149,19 @@ def _check_spec(spec: Start | Change) -> None:
         check_steps(spec.stop)
     if spec.watchdog is not None:
         check_watchdog(spec.watchdog)
-    words = (*(argv or ()), *(spec.labels or ()), spec.cwd or "")
+    words = (*(argv or ()), *(spec.labels or ()), spec.cwd or "", (spec.pty and spec.pty.term) or "")
+    typed = 0 if spec.stop is None else sum(len(step.stdin) for step in spec.stop if step.stdin is not None)
     # A character is four bytes at most: nearly always that is all that there is to look at.
-    if sum(map(len, words)) * 4 + len(words) * 4 > RECORD_WORDS_MAX:
-        _check_record(words)
+    if sum(map(len, words)) * 4 + len(words) * 4 + typed > RECORD_WORDS_MAX:
+        _check_record(words, typed)
 
 
-def _check_record(words: tuple[str, ...]) -> None:
-    size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words)
+def _check_record(words: tuple[str, ...], typed: int) -> None:
+    size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words) + typed
     if size > RECORD_WORDS_MAX:
         raise TooLarge(
-            f"argv, labels and cwd come to {size} bytes, and {RECORD_WORDS_MAX} fit into the process's record",
+            f"argv, labels, cwd, the pty's term and what stop types come to {size} bytes, "
+            f"and {RECORD_WORDS_MAX} fit into the process's record",
             field="argv",
         )
 
@@ -441,7 +443,7 @@ class Stop(Request):
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            check_steps(self.steps)
+            check_steps(self.steps, "steps")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -153,7 +153,9 @@ def _decode_any(
         try:
             values[reader[0]] = reader[1](raw)
         except BadRequest as error:
-            raise BadRequest(f"{key.decode()}: {error}", field=key.decode()) from None
+            # A record's own checks may name its field themselves.
+            what = str(error).removeprefix(f"{key.decode()}: ")
+            raise BadRequest(f"{key.decode()}: {what}", field=key.decode()) from None
         except ValueError as error:
             type_name = next(slot.field.name for slot in plan.slots if slot.key == key)
             raise BadRequest(f"{key.decode()} is not of type {type_name}: {error}", field=key.decode()) from None

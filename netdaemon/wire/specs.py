@@ -22,6 +22,9 @@ STEPS_MAX = 32
 # What one step types: a line or a few; it has to fit into what may wait for a process, together with others.
 STEP_TEXT_MAX = 4096
 
+# Of what a step types so many characters are told where the step is told in words.
+STEP_TEXT_TOLD = 80
+
 # A day: longer than anybody waits for a stop, for readiness, or between two restarts.
 WAIT_MAX = 24 * 3600 * 1000
 
@@ -30,6 +33,7 @@ READY_TEXT_MAX = 512
 
 # Where exit codes end.
 CODE_MAX = 255
+# As many as there are.
 CODES_MAX = 256
 
 # Restarts are counted one by one in what is saved of a process.
@@ -40,6 +44,7 @@ LOG_SIZE_MIN, LOG_SIZE_MAX = 4096, 1 << 40
 LOG_FILES_MAX = 1000
 # A year.
 LOG_AGE_MIN, LOG_AGE_MAX = 1000, 366 * 24 * 3600 * 1000
+# In bytes: the kernel takes 4,095, and the files that are set aside have longer names.
 LOG_PATH_MAX = 4000
 
 # The least that a watchdog can be asked to notice: below, a busy machine is taken for a dead program.
@@ -69,7 +74,7 @@ class Step:
     kill: Annotated[bool, BOOLEAN] | None = None
 
     def __post_init__(self) -> None:
-        said = [name for name in ("stdin", "wait", "signal", "kill") if getattr(self, name) not in (None, False)]
+        said = _said(self, "stdin", "wait", "signal", "kill")
         if len(said) != 1:
             seen = ", ".join(said) or "none of them"
             raise BadRequest(
@@ -85,10 +90,9 @@ class Step:
             raise BadRequest("scope is given, and it belongs to signal", field="stop")
 
     def __str__(self) -> str:
-        """The step in words, as events and replies tell it."""
+        """The step in words, as events and replies tell it: on one line, what is typed cut short where it is long."""
         if self.stdin is not None:
-            text = self.stdin.decode("utf-8", "backslashreplace")
-            return "stdin " + '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+            return f"stdin {_quoted(self.stdin)}"
         if self.wait is not None:
             return f"wait {milliseconds(self.wait)}"
         if self.signal is not None:
@@ -152,7 +156,7 @@ class Ready:
     timeout: Annotated[int, INTEGER] | None = None
 
     def __post_init__(self) -> None:
-        said = [name for name in ("output", "pattern", "notify") if getattr(self, name) not in (None, False)]
+        said = _said(self, "output", "pattern", "notify")
         if len(said) != 1:
             seen = ", ".join(said) or "none of them"
             raise BadRequest(f"ready has exactly one of output, pattern and notify, and this has {seen}", field="ready")
@@ -184,17 +188,39 @@ class Log:
 
     def __post_init__(self) -> None:
         check_os_text("log", self.path)
-        if not self.path.startswith("/") or self.path.endswith("/") or "/../" in self.path or "/./" in self.path:
+        if not self.path.startswith("/") or self.path.endswith("/") or not {".", ".."}.isdisjoint(self.path.split("/")):
             raise BadRequest(
                 f"log: the path is {self.path!r}; it begins with /, names a file and goes through no . or ..",
                 field="log",
             )
-        if len(self.path) > LOG_PATH_MAX:
-            raise BadRequest(f"log: the path has {len(self.path)} characters, at most {LOG_PATH_MAX}", field="log")
+        size = len(self.path.encode("utf-8", "surrogateescape"))
+        if size > LOG_PATH_MAX:
+            raise BadRequest(f"log: the path has {size} bytes, and at most {LOG_PATH_MAX} are allowed", field="log")
         _range("log", "size", self.size, LOG_SIZE_MIN, LOG_SIZE_MAX)
         if self.age is not None:
             _range("log", "age", self.age, LOG_AGE_MIN, LOG_AGE_MAX)
         _range("log", "files", self.files, 0, LOG_FILES_MAX)
+
+
+def _said(spec: Step | Ready, *names: str) -> list[str]:
+    """Those of them that *spec* says; false says nothing."""
+    return [name for name in names if getattr(spec, name) is not None and getattr(spec, name) is not False]
+
+
+def _quoted(octets: bytes) -> str:
+    """What is typed, as a programmer would write it; all of it can be printed."""
+    text = octets.decode("utf-8", "surrogateescape")
+    shown = "".join(map(_character, text[:STEP_TEXT_TOLD]))
+    return f'"{shown}"' + ("..." if len(text) > STEP_TEXT_TOLD else "")
+
+
+def _character(one: str) -> str:
+    if "\udc80" <= one <= "\udcff":
+        # A byte that is no UTF-8.
+        return f"\\x{ord(one) - 0xDC00:02x}"
+    if one in '"\\':
+        return "\\" + one
+    return one if one.isprintable() else one.encode("unicode_escape").decode()
 
 
 def _range(field: str, name: str, value: int, least: int, most: int) -> None:
@@ -217,17 +243,17 @@ TOLD_LOG = open_record(Log)
 USUAL_STOP = (Step(signal=15), Step(wait=10_000), Step(kill=True))
 
 
-def check_steps(steps: Sequence[Step]) -> None:
+def check_steps(steps: Sequence[Step], field: str = "stop") -> None:
     """Refuse a stop that cannot be.
 
-    :raises BadRequest: it is empty, too long, or goes on after what nothing survives.
+    :raises BadRequest: it is empty, too long, only waits, or goes on after what nothing survives.
     """
     if not 0 < len(steps) <= STEPS_MAX:
-        raise BadRequest(f"stop has {len(steps)} steps, and 1 to {STEPS_MAX} are allowed", field="stop")
+        raise BadRequest(f"{field} has {len(steps)} steps, and 1 to {STEPS_MAX} are allowed", field=field)
     if any(step.kill for step in steps[:-1]):
-        raise BadRequest("stop goes on after kill, which nothing survives: kill is the last step", field="stop")
+        raise BadRequest(f"{field} goes on after kill, which nothing survives: kill is the last step", field=field)
     if all(step.wait is not None for step in steps):
-        raise BadRequest("stop only waits; a step that does something is needed", field="stop")
+        raise BadRequest(f"{field} only waits; a step that does something is needed", field=field)
 
 
 def check_watchdog(interval: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT, array, word
+from netdaemon.wire.fields import BOOLEAN, INTEGER, MESSAGE, OS_TEXT, TEXT, array, word
 from netdaemon.wire.layout import Remembered, open_record
 from netdaemon.wire.records import STATE, TOLD_PTY, Pty, State
 from netdaemon.wire.specs import TOLD_LOG, TOLD_READY, TOLD_RESTART, TOLD_STEP, Log, Ready, Restart, Step
@@ -123,7 +123,7 @@ class Logged:
     inode: Annotated[int, INTEGER] = 0
     size: Annotated[int, INTEGER] = 0
     lost: Annotated[int, INTEGER] = 0
-    error: Annotated[str, TEXT] | None = None
+    error: Annotated[str, MESSAGE] | None = None
 
 
 LOGGED = open_record(Logged)

@@ -104,8 +104,8 @@ def _buffer(value: bytes | memoryview) -> bytes:
 
 
 def status_words(state: State, pid: int | None, code: int | None, signal: int | None) -> tuple[int, int]:
-    """A state as version 1 has it: (status, status_code)."""
-    if state in (State.EXITED, State.FAILED):
+    """A state as version 1 has it: (status, status_code). Of a process that will be started again: how it exited."""
+    if state in (State.EXITED, State.FAILED, State.BACKOFF):
         if signal is not None:
             return KILLED, signal
         return EXIT, UNKNOWN_CODE if code is None else code & 0xFFFF
@@ -138,6 +138,7 @@ def _encode_hello(_: Any) -> bytes:
 
 def _encode_start(message: Start) -> bytes:
     _refuse_lost(message, "cwd", "name", "labels", "pty", "merge", "keep", "from_", "channels", "read_only")
+    _refuse_lost(message, "stop", "restart", "ready", "watchdog", "log")
     if not message.attach:
         raise LocalProtocolError("version 1 of the protocol has no START without attach: it always attaches")
     path = message.argv[0] if message.path is None else message.path
@@ -168,6 +169,8 @@ def _encode_list(message: List) -> bytes:
 def _encode_data(message: Data) -> bytes:
     if message.at is not None:
         raise LocalProtocolError("version 1 of the protocol has no 'at' in DATA")
+    if message.generation is not None:
+        raise LocalProtocolError("version 1 of the protocol has no 'generation' in DATA")
     if not 0 <= message.channel <= 0xFFFF:
         raise LocalProtocolError(f"channel {message.channel}; a version-1 channel has 16 bits, unsigned")
     return _U16.pack(message.channel) + _buffer(message.payload)

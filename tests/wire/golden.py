@@ -8,21 +8,28 @@ from typing import Any
 from netdaemon.wire.answers import (
     Abort,
     Attached,
+    Changed,
     DaemonInfo,
     End,
     Failure,
     Gap,
+    Happened,
     Listing,
     OfProcess,
     Ok,
     Output,
+    Pruned,
     Started,
     Status,
+    Stopped,
     Taken,
+    Watching,
     Welcome,
 )
 from netdaemon.wire.commands import (
+    Again,
     Attach,
+    Change,
     Data,
     Detach,
     Flow,
@@ -31,15 +38,20 @@ from netdaemon.wire.commands import (
     Inspect,
     Kill,
     List,
+    Prune,
+    Reload,
     Remove,
     Request,
     Resize,
     Shutdown,
     Start,
+    Stop,
     Wait,
+    Watch,
 )
 from netdaemon.wire.records import Counts, Fate, Limits, Pty, Reason, Scope, State, Until
-from netdaemon.wire.told import ProcessRecord
+from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
+from netdaemon.wire.told import Happening, Logged, ProcessRecord, Stats
 
 
 @dataclass(frozen=True)
@@ -85,9 +97,16 @@ V2_REQUESTS = [
             channels=(1, 2),
             hold=1000,
             read_only=False,
+            stop=(Step(stdin=b"quit\n"), Step(wait=5000), Step(signal=15, scope=Scope.PROCESS), Step(kill=True)),
+            restart=Restart(
+                policy=Policy.ON_FAILURE, codes=(0, 2), delay=200, longest=30000, settled=5000, burst=5, interval=120000
+            ),
+            ready=Ready(output="listening", timeout=30000),
+            watchdog=10000,
+            log=Log(path="/var/log/\udcff.log", size=65536, age=86400000, files=3, compress=False, required=True),
         ),
         """
-        00000151  # length
+        00000338  # length
         00000002 0101  # id 2, START
         0004 61726776 00000017  # argv: array of text
           00000002 7368  # sh
@@ -116,6 +135,44 @@ V2_REQUESTS = [
           00000008 0000000000000002  # 2
         0004 686f6c64 00000008 00000000000003e8  # hold: 1000
         0009 726561645f6f6e6c79 00000001 00  # read_only: False
+        0004 73746f70 0000006b  # stop: array of record
+          00000012  # one record
+            0005 737464696e 00000005 717569740a  # stdin: octets
+            0000  # end of the record
+          00000014  # one record
+            0004 77616974 00000008 0000000000001388  # wait: 5000
+            0000  # end of the record
+          00000028  # one record
+            0006 7369676e616c 00000008 000000000000000f  # signal: 15
+            0005 73636f7065 00000007 70726f63657373  # scope: process
+            0000  # end of the record
+          0000000d  # one record
+            0004 6b696c6c 00000001 01  # kill: True
+            0000  # end of the record
+        0007 72657374617274 000000a1  # restart: a record
+          0006 706f6c696379 0000000a 6f6e2d6661696c757265  # policy: on-failure
+          0005 636f646573 00000018  # codes: array of integer
+            00000008 0000000000000000  # 0
+            00000008 0000000000000002  # 2
+          0005 64656c6179 00000008 00000000000000c8  # delay: 200
+          0007 6c6f6e67657374 00000008 0000000000007530  # longest: 30000
+          0007 736574746c6564 00000008 0000000000001388  # settled: 5000
+          0005 6275727374 00000008 0000000000000005  # burst: 5
+          0008 696e74657276616c 00000008 000000000001d4c0  # interval: 120000
+          0000  # end of the record
+        0005 7265616479 0000002c  # ready: a record
+          0006 6f7574707574 00000009 6c697374656e696e67  # output: listening
+          0007 74696d656f7574 00000008 0000000000007530  # timeout: 30000
+          0000  # end of the record
+        0008 7761746368646f67 00000008 0000000000002710  # watchdog: 10000
+        0003 6c6f67 0000006e  # log: a record
+          0004 70617468 0000000e 2f7661722f6c6f672fff2e6c6f67  # path: any bytes
+          0004 73697a65 00000008 0000000000010000  # size: 65536
+          0003 616765 00000008 0000000005265c00  # age: 86400000
+          0005 66696c6573 00000008 0000000000000003  # files: 3
+          0008 636f6d7072657373 00000001 00  # compress: False
+          0008 7265717569726564 00000001 01  # required: True
+          0000  # end of the record
         0000  # end of the box
         """,
     ),
@@ -126,6 +183,55 @@ V2_REQUESTS = [
         00000002 0101  # id 2, START
         0004 61726776 00000005  # argv: array of text
           00000001 61  # a
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Start(argv=("a",), restart=Restart(policy=Policy.ALWAYS, codes=()), ready=Ready(pattern="^ok$")),
+        """
+        000000c7  # length
+        00000002 0101  # id 2, START
+        0004 61726776 00000005  # argv: array of text
+          00000001 61  # a
+        0007 72657374617274 00000085  # restart: a record
+          0006 706f6c696379 00000006 616c77617973  # policy: always
+          0005 636f646573 00000000  # codes: array of integer, none
+          0005 64656c6179 00000008 0000000000000064  # delay: 100
+          0007 6c6f6e67657374 00000008 000000000000ea60  # longest: 60000
+          0007 736574746c6564 00000008 0000000000002710  # settled: 10000
+          0005 6275727374 00000008 0000000000000000  # burst: 0
+          0008 696e74657276616c 00000008 000000000000ea60  # interval: 60000
+          0000  # end of the record
+        0005 7265616479 00000013  # ready: a record
+          0007 7061747465726e 00000004 5e6f6b24  # pattern: ^ok$
+          0000  # end of the record
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Start(argv=("a",), stop=(Step(signal=2), Step(kill=True)), ready=Ready(notify=True), log=Log(path="/l")),
+        """
+        000000c0  # length
+        00000002 0101  # id 2, START
+        0004 61726776 00000005  # argv: array of text
+          00000001 61  # a
+        0004 73746f70 0000002b  # stop: array of record
+          00000016  # one record
+            0006 7369676e616c 00000008 0000000000000002  # signal: 2
+            0000  # end of the record
+          0000000d  # one record
+            0004 6b696c6c 00000001 01  # kill: True
+            0000  # end of the record
+        0005 7265616479 0000000f  # ready: a record
+          0006 6e6f74696679 00000001 01  # notify: True
+          0000  # end of the record
+        0003 6c6f67 00000051  # log: a record
+          0004 70617468 00000002 2f6c  # path: /l
+          0004 73697a65 00000008 0000000000a00000  # size: 10485760
+          0005 66696c6573 00000008 0000000000000005  # files: 5
+          0008 636f6d7072657373 00000001 01  # compress: True
+          0008 7265717569726564 00000001 00  # required: False
+          0000  # end of the record
         0000  # end of the box
         """,
     ),
@@ -175,6 +281,16 @@ V2_REQUESTS = [
         """,
     ),
     Golden(
+        Inspect(process="web-1", stats=True),
+        """
+        00000026  # length
+        00000002 0105  # id 2, INSPECT
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0005 7374617473 00000001 01  # stats: True
+        0000  # end of the box
+        """,
+    ),
+    Golden(
         Remove(process="web-1", generation=1),
         """
         00000032  # length
@@ -195,13 +311,131 @@ V2_REQUESTS = [
         """,
     ),
     Golden(
-        Data(to=2, at=5, payload=b"hi\n"),
+        Watch(since="c-41", select=("web*",), stats=1000),
         """
-        00000040  # length
+        0000003e  # length
+        00000002 0108  # id 2, WATCH
+        0005 73696e6365 00000004 632d3431  # since: c-41
+        0006 73656c656374 00000008  # select: array of text
+          00000004 7765622a  # web*
+        0005 7374617473 00000008 00000000000003e8  # stats: 1000
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Watch(),
+        """
+        00000008  # length
+        00000002 0108  # id 2, WATCH
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Change(
+            process="web-1",
+            generation=2,
+            whole=True,
+            argv=("sh", "\udcff"),
+            path="/bin/sh",
+            env=("A=1",),
+            cwd="/srv",
+            name="web-2",
+            labels=("tier=2",),
+            pty=Pty(),
+            merge=True,
+            stop=(Step(signal=2),),
+            restart=Restart(policy=Policy.NEVER),
+            ready=Ready(notify=True),
+            watchdog=500,
+            log=Log(path="/var/log/web"),
+        ),
+        """
+        00000239  # length
+        00000002 0109  # id 2, CHANGE
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        000a 67656e65726174696f6e 00000008 0000000000000002  # generation: 2
+        0005 77686f6c65 00000001 01  # whole: True
+        0004 61726776 0000000b  # argv: array of text
+          00000002 7368  # sh
+          00000001 ff  # any bytes
+        0004 70617468 00000007 2f62696e2f7368  # path: /bin/sh
+        0003 656e76 00000007  # env: array of text
+          00000003 413d31  # A=1
+        0003 637764 00000004 2f737276  # cwd: /srv
+        0004 6e616d65 00000005 7765622d32  # name: web-2
+        0006 6c6162656c73 0000000a  # labels: array of text
+          00000006 746965723d32  # tier=2
+        0003 707479 00000029  # pty: a record
+          0004 726f7773 00000008 0000000000000018  # rows: 24
+          0007 636f6c756d6e73 00000008 0000000000000050  # columns: 80
+          0000  # end of the record
+        0005 6d65726765 00000001 01  # merge: True
+        0004 73746f70 0000001a  # stop: array of record
+          00000016  # one record
+            0006 7369676e616c 00000008 0000000000000002  # signal: 2
+            0000  # end of the record
+        0007 72657374617274 00000090  # restart: a record
+          0006 706f6c696379 00000005 6e65766572  # policy: never
+          0005 636f646573 0000000c  # codes: array of integer
+            00000008 0000000000000000  # 0
+          0005 64656c6179 00000008 0000000000000064  # delay: 100
+          0007 6c6f6e67657374 00000008 000000000000ea60  # longest: 60000
+          0007 736574746c6564 00000008 0000000000002710  # settled: 10000
+          0005 6275727374 00000008 0000000000000000  # burst: 0
+          0008 696e74657276616c 00000008 000000000000ea60  # interval: 60000
+          0000  # end of the record
+        0005 7265616479 0000000f  # ready: a record
+          0006 6e6f74696679 00000001 01  # notify: True
+          0000  # end of the record
+        0008 7761746368646f67 00000008 00000000000001f4  # watchdog: 500
+        0003 6c6f67 0000005b  # log: a record
+          0004 70617468 0000000c 2f7661722f6c6f672f776562  # path: /var/log/web
+          0004 73697a65 00000008 0000000000a00000  # size: 10485760
+          0005 66696c6573 00000008 0000000000000005  # files: 5
+          0008 636f6d7072657373 00000001 01  # compress: True
+          0008 7265717569726564 00000001 00  # required: False
+          0000  # end of the record
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Change(process="web-1", labels=()),
+        """
+        00000026  # length
+        00000002 0109  # id 2, CHANGE
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0006 6c6162656c73 00000000  # labels: array of text, none
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Prune(select=("state=exited",), age=3600000),
+        """
+        00000035  # length
+        00000002 010a  # id 2, PRUNE
+        0006 73656c656374 00000010  # select: array of text
+          0000000c 73746174653d657869746564  # state=exited
+        0003 616765 00000008 000000000036ee80  # age: 3600000
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Prune(),
+        """
+        00000008  # length
+        00000002 010a  # id 2, PRUNE
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Data(to=2, at=5, generation=3, payload=b"hi\n"),
+        """
+        00000058  # length
         00000002 0201  # id 2, DATA
         0002 746f 00000008 0000000000000002  # to: 2
         0007 6368616e6e656c 00000008 0000000000000000  # channel: 0
         0002 6174 00000008 0000000000000005  # at: 5
+        000a 67656e65726174696f6e 00000008 0000000000000003  # generation: 3
         0000  # end of the box
         68690a  # payload
         """,
@@ -260,10 +494,57 @@ V2_REQUESTS = [
         """,
     ),
     Golden(
+        Stop(process="web-1", steps=(Step(stdin=b"stop\n"), Step(wait=100), Step(kill=True)), generation=4),
+        """
+        0000007c  # length
+        00000002 0209  # id 2, STOP
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0005 7374657073 0000003f  # steps: array of record
+          00000012  # one record
+            0005 737464696e 00000005 73746f700a  # stdin: octets
+            0000  # end of the record
+          00000014  # one record
+            0004 77616974 00000008 0000000000000064  # wait: 100
+            0000  # end of the record
+          0000000d  # one record
+            0004 6b696c6c 00000001 01  # kill: True
+            0000  # end of the record
+        000a 67656e65726174696f6e 00000008 0000000000000004  # generation: 4
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Stop(process="web-1"),
+        """
+        0000001a  # length
+        00000002 0209  # id 2, STOP
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Again(process="web-1", generation=4),
+        """
+        00000032  # length
+        00000002 020a  # id 2, RESTART
+        0007 70726f63657373 00000005 7765622d31  # process: web-1
+        000a 67656e65726174696f6e 00000008 0000000000000004  # generation: 4
+        0000  # end of the box
+        """,
+    ),
+    Golden(
         Info(),
         """
         00000008  # length
         00000002 0301  # id 2, INFO
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Reload(),
+        """
+        00000008  # length
+        00000002 0302  # id 2, RELOAD
         0000  # end of the box
         """,
     ),
@@ -457,12 +738,32 @@ V2_REPLIES = [
                 eof=(0, 1, 2),
                 attached=2,
                 keep=65536,
-            )
+                key="k-1",
+                digest="d1",
+                stop=(Step(stdin=b"quit\n"), Step(wait=5000), Step(signal=15, scope=Scope.PROCESS), Step(kill=True)),
+                restart=Restart(
+                    policy=Policy.ON_FAILURE,
+                    codes=(0, 2),
+                    delay=200,
+                    longest=30000,
+                    settled=5000,
+                    burst=5,
+                    interval=120000,
+                ),
+                ready=Ready(pattern="^ok", timeout=1),
+                watchdog=10000,
+                log=Log(path="/var/log/\udcff.log", size=65536, age=86400000, files=3, compress=False, required=True),
+                failures=2,
+                due=1700000000000003,
+                step="wait 5s",
+            ),
+            logged=Logged(offset=9, inode=8, size=7, lost=6, error="full"),
+            stats=Stats(time=1, processes=2, cpu=3, percent=4, memory=5, threads=6, descriptors=7, read=8, written=9),
         ),
         """
-        000001f8  # length
+        00000559  # length
         00000002 ff00  # id 2, OK
-        0007 70726f63657373 000001e3  # process: a record
+        0007 70726f63657373 00000417  # process: a record
           0002 6964 00000002 6137  # id: a7
           0004 6e616d65 00000003 776562  # name: web
           0006 6c6162656c73 00000010  # labels: array of text
@@ -497,10 +798,153 @@ V2_REPLIES = [
             00000008 0000000000000002  # 2
           0008 6174746163686564 00000008 0000000000000002  # attached: 2
           0004 6b656570 00000008 0000000000010000  # keep: 65536
+          0003 6b6579 00000003 6b2d31  # key: k-1
+          0006 646967657374 00000002 6431  # digest: d1
+          0004 73746f70 0000006b  # stop: array of record
+            00000012  # one record
+              0005 737464696e 00000005 717569740a  # stdin: octets
+              0000  # end of the record
+            00000014  # one record
+              0004 77616974 00000008 0000000000001388  # wait: 5000
+              0000  # end of the record
+            00000028  # one record
+              0006 7369676e616c 00000008 000000000000000f  # signal: 15
+              0005 73636f7065 00000007 70726f63657373  # scope: process
+              0000  # end of the record
+            0000000d  # one record
+              0004 6b696c6c 00000001 01  # kill: True
+              0000  # end of the record
+          0007 72657374617274 000000a1  # restart: a record
+            0006 706f6c696379 0000000a 6f6e2d6661696c757265  # policy: on-failure
+            0005 636f646573 00000018  # codes: array of integer
+              00000008 0000000000000000  # 0
+              00000008 0000000000000002  # 2
+            0005 64656c6179 00000008 00000000000000c8  # delay: 200
+            0007 6c6f6e67657374 00000008 0000000000007530  # longest: 30000
+            0007 736574746c6564 00000008 0000000000001388  # settled: 5000
+            0005 6275727374 00000008 0000000000000005  # burst: 5
+            0008 696e74657276616c 00000008 000000000001d4c0  # interval: 120000
+            0000  # end of the record
+          0005 7265616479 00000027  # ready: a record
+            0007 7061747465726e 00000003 5e6f6b  # pattern: ^ok
+            0007 74696d656f7574 00000008 0000000000000001  # timeout: 1
+            0000  # end of the record
+          0008 7761746368646f67 00000008 0000000000002710  # watchdog: 10000
+          0003 6c6f67 0000006e  # log: a record
+            0004 70617468 0000000e 2f7661722f6c6f672fff2e6c6f67  # path: any bytes
+            0004 73697a65 00000008 0000000000010000  # size: 65536
+            0003 616765 00000008 0000000005265c00  # age: 86400000
+            0005 66696c6573 00000008 0000000000000003  # files: 3
+            0008 636f6d7072657373 00000001 00  # compress: False
+            0008 7265717569726564 00000001 01  # required: True
+            0000  # end of the record
+          0008 6661696c75726573 00000008 0000000000000002  # failures: 2
+          0003 647565 00000008 00060a24181e4003  # due: 1700000000000003
+          0004 73746570 00000007 77616974203573  # step: wait 5s
+          0000  # end of the record
+        0006 6c6f67676564 0000005c  # logged: a record
+          0006 6f6666736574 00000008 0000000000000009  # offset: 9
+          0005 696e6f6465 00000008 0000000000000008  # inode: 8
+          0004 73697a65 00000008 0000000000000007  # size: 7
+          0004 6c6f7374 00000008 0000000000000006  # lost: 6
+          0005 6572726f72 00000004 66756c6c  # error: full
+          0000  # end of the record
+        0005 7374617473 000000ba  # stats: a record
+          0004 74696d65 00000008 0000000000000001  # time: 1
+          0009 70726f636573736573 00000008 0000000000000002  # processes: 2
+          0003 637075 00000008 0000000000000003  # cpu: 3
+          0007 70657263656e74 00000008 0000000000000004  # percent: 4
+          0006 6d656d6f7279 00000008 0000000000000005  # memory: 5
+          0007 74687265616473 00000008 0000000000000006  # threads: 6
+          000b 64657363726970746f7273 00000008 0000000000000007  # descriptors: 7
+          0004 72656164 00000008 0000000000000008  # read: 8
+          0007 7772697474656e 00000008 0000000000000009  # written: 9
           0000  # end of the record
         0000  # end of the box
         """,
-        ask=Inspect(process="1"),
+        ask=Inspect(process="1", stats=True),
+    ),
+    Golden(
+        Stopped(
+            process=ProcessRecord(id="1", state=State.EXITED, argv=("cat",), code=0), step="signal TERM", already=True
+        ),
+        """
+        0000013d  # length
+        00000002 ff00  # id 2, OK
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000006 657869746564  # state: exited
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0004 636f6465 00000008 0000000000000000  # code: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0004 73746570 0000000b 7369676e616c205445524d  # step: signal TERM
+        0007 616c7265616479 00000001 01  # already: True
+        0000  # end of the box
+        """,
+        ask=Stop(process="1"),
+    ),
+    Golden(
+        Changed(process=ProcessRecord(id="1", state=State.EXITED, argv=("cat",), code=0), restart=True),
+        """
+        00000128  # length
+        00000002 ff00  # id 2, OK
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000006 657869746564  # state: exited
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0004 636f6465 00000008 0000000000000000  # code: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0007 72657374617274 00000001 01  # restart: True
+        0000  # end of the box
+        """,
+        ask=Change(process="1"),
+    ),
+    Golden(
+        Pruned(count=3),
+        """
+        0000001b  # length
+        00000002 ff00  # id 2, OK
+        0005 636f756e74 00000008 0000000000000003  # count: 3
+        0000  # end of the box
+        """,
+        ask=Prune(),
+    ),
+    Golden(
+        Watching(cursor="c-42", fresh=False),
+        """
+        00000024  # length
+        00000002 ff00  # id 2, OK
+        0006 637572736f72 00000004 632d3432  # cursor: c-42
+        0005 6672657368 00000001 00  # fresh: False
+        0000  # end of the box
+        """,
+        ask=Watch(since="c-42"),
     ),
     Golden(
         Taken(accepted=3, end=8),
@@ -627,6 +1071,55 @@ V2_EVENTS = [
         """,
     ),
     Golden(
+        Status(state=State.STARTING, generation=2, pid=78, end=10),
+        """
+        00000055  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000008 7374617274696e67  # state: starting
+        000a 67656e65726174696f6e 00000008 0000000000000002  # generation: 2
+        0003 706964 00000008 000000000000004e  # pid: 78
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Status(state=State.STOPPING, pid=77, end=10),
+        """
+        00000055  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000008 73746f7070696e67  # state: stopping
+        000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+        0003 706964 00000008 000000000000004d  # pid: 77
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Status(state=State.BACKOFF, signal=11, core=True, end=10),
+        """
+        00000062  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000007 6261636b6f6666  # state: backoff
+        000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+        0006 7369676e616c 00000008 000000000000000b  # signal: 11
+        0004 636f7265 00000001 01  # core: True
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Status(state=State.FAILED, generation=3, code=1, end=10),
+        """
+        00000054  # length
+        00000002 0202  # id 2, STATUS
+        0005 7374617465 00000006 6661696c6564  # state: failed
+        000a 67656e65726174696f6e 00000008 0000000000000003  # generation: 3
+        0004 636f6465 00000008 0000000000000001  # code: 1
+        0003 656e64 00000008 000000000000000a  # end: 10
+        0000  # end of the box
+        """,
+    ),
+    Golden(
         Gap(from_=7, to=4103),
         """
         0000002a  # length
@@ -637,11 +1130,141 @@ V2_EVENTS = [
         """,
     ),
     Golden(
+        Happened(
+            cursor="c-43",
+            type=Happening.LOG_FAILED,
+            time=1700000000000000,
+            principal="uid:0",
+            detail="full",
+            process=ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77),
+        ),
+        """
+        00000174  # length
+        00000002 0207  # id 2, EVENT
+        0006 637572736f72 00000004 632d3433  # cursor: c-43
+        0004 74797065 0000000a 6c6f672d6661696c6564  # type: log-failed
+        0004 74696d65 00000008 00060a24181e4000  # time: 1700000000000000
+        0009 7072696e636970616c 00000005 7569643a30  # principal: uid:0
+        0006 64657461696c 00000004 66756c6c  # detail: full
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000007 72756e6e696e67  # state: running
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0003 706964 00000008 000000000000004d  # pid: 77
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Happened(
+            type=Happening.SNAPSHOT,
+            process=ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77),
+            snapshot=True,
+        ),
+        """
+        00000168  # length
+        00000002 0207  # id 2, EVENT
+        0006 637572736f72 00000000  # cursor: empty
+        0004 74797065 00000008 736e617073686f74  # type: snapshot
+        0004 74696d65 00000008 0000000000000000  # time: 0
+        0009 7072696e636970616c 00000000  # principal: empty
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000007 72756e6e696e67  # state: running
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0003 706964 00000008 000000000000004d  # pid: 77
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0008 736e617073686f74 00000001 01  # snapshot: True
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        Happened(
+            type=Happening.STATS,
+            process=ProcessRecord(id="1", state=State.RUNNING, argv=("cat",), pid=77),
+            stats=Stats(cpu=5),
+        ),
+        """
+        0000021b  # length
+        00000002 0207  # id 2, EVENT
+        0006 637572736f72 00000000  # cursor: empty
+        0004 74797065 00000005 7374617473  # type: stats
+        0004 74696d65 00000008 0000000000000000  # time: 0
+        0009 7072696e636970616c 00000000  # principal: empty
+        0007 70726f63657373 00000105  # process: a record
+          0002 6964 00000001 31  # id: 1
+          0006 6c6162656c73 00000000  # labels: array of text, none
+          0005 7374617465 00000007 72756e6e696e67  # state: running
+          000a 67656e65726174696f6e 00000008 0000000000000001  # generation: 1
+          0004 61726776 00000007  # argv: array of text
+            00000003 636174  # cat
+          0003 637764 00000001 2f  # cwd: /
+          0005 6d65726765 00000001 00  # merge: False
+          0005 6f776e6572 00000000  # owner: empty
+          0003 706964 00000008 000000000000004d  # pid: 77
+          0007 63726561746564 00000008 0000000000000000  # created: 0
+          0005 626567696e 00000008 0000000000000000  # begin: 0
+          0003 656e64 00000008 0000000000000000  # end: 0
+          0009 737464696e5f656e64 00000008 0000000000000000  # stdin_end: 0
+          0003 656f66 00000000  # eof: array of integer, none
+          0008 6174746163686564 00000008 0000000000000000  # attached: 0
+          0004 6b656570 00000008 0000000000000000  # keep: 0
+          0000  # end of the record
+        0005 7374617473 000000ba  # stats: a record
+          0004 74696d65 00000008 0000000000000000  # time: 0
+          0009 70726f636573736573 00000008 0000000000000000  # processes: 0
+          0003 637075 00000008 0000000000000005  # cpu: 5
+          0007 70657263656e74 00000008 0000000000000000  # percent: 0
+          0006 6d656d6f7279 00000008 0000000000000000  # memory: 0
+          0007 74687265616473 00000008 0000000000000000  # threads: 0
+          000b 64657363726970746f7273 00000008 0000000000000000  # descriptors: 0
+          0004 72656164 00000008 0000000000000000  # read: 0
+          0007 7772697474656e 00000008 0000000000000000  # written: 0
+          0000  # end of the record
+        0000  # end of the box
+        """,
+    ),
+    Golden(
         End(reason=Reason.DETACHED),
         """
         0000001c  # length
         00000002 0208  # id 2, END
         0006 726561736f6e 00000008 6465746163686564  # reason: detached
+        0000  # end of the box
+        """,
+    ),
+    Golden(
+        End(reason=Reason.RESUBSCRIBE),
+        """
+        0000001f  # length
+        00000002 0208  # id 2, END
+        0006 726561736f6e 0000000b 7265737562736372696265  # reason: resubscribe
         0000  # end of the box
         """,
     ),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from netdaemon.wire import answers, commands, records
+from netdaemon.wire import answers, commands, records, specs, told
 from netdaemon.wire.fields import INTEGER_MAX, INTEGER_MIN, OS_TEXT
 
 INTEGERS = st.integers(INTEGER_MIN, INTEGER_MAX) | st.integers(-2, 300)
@@ -82,6 +82,64 @@ ENV = st.dictionaries(os_texts(1).filter(lambda name: "=" not in name), os_texts
     lambda env: tuple(f"{name}={value}" for name, value in env.items())
 )
 SIGNALS = st.integers(0, commands.SIGNAL_MAX)
+WAITS = st.integers(1, specs.WAIT_MAX)
+POLICIES = st.sampled_from(specs.Policy)
+LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1, max_size=12)
+PATHS = os_texts(1).map(lambda name: "/" + name.replace("/", "_") + ".log")
+FALSE = st.sampled_from([{}, {"kill": False}])
+
+STEPS = st.one_of(
+    st.builds(lambda stdin, more: specs.Step(stdin=stdin, **more), st.binary(min_size=1, max_size=40), FALSE),
+    st.builds(lambda wait, more: specs.Step(wait=wait, **more), WAITS, FALSE),
+    st.builds(specs.Step, signal=st.integers(1, specs.SIGNAL_MAX), scope=st.none() | st.sampled_from(records.Scope)),
+    st.just(specs.Step(kill=True)),
+)
+# What checks a stop as a whole is in the request: a daemon may tell any steps.
+STOPS = st.builds(
+    lambda first, then, last: (*then, first, *last),
+    STEPS.filter(lambda step: step.wait is None and step.kill is not True),
+    tuples_of(STEPS.filter(lambda step: step.kill is not True)),
+    st.sampled_from([(), (specs.Step(wait=100), specs.Step(kill=True))]),
+)
+RESTARTS = st.integers(0, specs.WAIT_MAX).flatmap(
+    lambda delay: st.builds(
+        specs.Restart,
+        policy=POLICIES,
+        codes=tuples_of(st.integers(0, specs.CODE_MAX)),
+        delay=st.just(delay),
+        longest=st.integers(delay, specs.WAIT_MAX),
+        settled=st.integers(0, specs.WAIT_MAX),
+        burst=st.integers(0, specs.BURST_MAX),
+        interval=WAITS,
+    )
+)
+READIES = st.builds(
+    lambda how, timeout: specs.Ready(timeout=timeout, **how),
+    st.one_of(
+        LINES.map(lambda text: {"output": text}),
+        LINES.map(lambda text: {"pattern": text, "notify": False}),
+        st.just({"notify": True}),
+    ),
+    st.none() | WAITS,
+)
+LOGS = st.builds(
+    specs.Log,
+    path=PATHS,
+    size=st.integers(specs.LOG_SIZE_MIN, specs.LOG_SIZE_MAX),
+    age=st.none() | st.integers(specs.LOG_AGE_MIN, specs.LOG_AGE_MAX),
+    files=st.integers(0, specs.LOG_FILES_MAX),
+    compress=st.booleans(),
+    required=st.booleans(),
+)
+
+# What is declared of a process, by START and by CHANGE.
+DECLARED: dict[str, st.SearchStrategy[Any]] = {
+    "stop": STOPS,
+    "restart": RESTARTS,
+    "ready": READIES,
+    "watchdog": st.integers(specs.WATCHDOG_MIN, specs.WAIT_MAX),
+    "log": LOGS,
+}
 
 
 @st.composite
@@ -103,6 +161,7 @@ def _starts(draw: st.DrawFn) -> commands.Start:
                 "name": NAMES,
                 "labels": LABELS,
                 "pty": messages_of(records.Pty),
+                **DECLARED,
                 "keep": st.integers(commands.KEEP_MIN, commands.KEEP_MAX),
                 "key": st.text(min_size=1, max_size=commands.KEY_MAX),
                 **(cursor if attach else {}),
@@ -113,9 +172,40 @@ def _starts(draw: st.DrawFn) -> commands.Start:
     return commands.Start(merge=merge, **values)
 
 
+@st.composite
+def _changes(draw: st.DrawFn) -> commands.Change:
+    whole = draw(st.sampled_from([None, False, True]))
+    values = draw(
+        st.fixed_dictionaries(
+            {"process": TEXTS, **({"argv": ARGV} if whole else {})},
+            optional={
+                "generation": INTEGERS,
+                **({} if whole else {"argv": ARGV}),
+                "path": os_texts(1),
+                "env": ENV,
+                "cwd": os_texts().map("/{}".format),
+                "name": NAMES,
+                "labels": LABELS,
+                "pty": messages_of(records.Pty),
+                **DECLARED,
+            },
+        )
+    )
+    merge = draw(st.sampled_from([None, True] if "pty" in values else [None, True, False]))
+    return commands.Change(whole=whole, merge=merge, **values)
+
+
 SPECIAL: dict[type[Any], Any] = {
     records.Pty: lambda: _derived(records.Pty, rows=SIZES, columns=SIZES, term=WORDS),
+    specs.Step: lambda: STEPS,
+    specs.Restart: lambda: RESTARTS,
+    specs.Ready: lambda: READIES,
+    specs.Log: lambda: LOGS,
     commands.Start: _starts,
+    commands.Change: _changes,
+    commands.Stop: lambda: _derived(commands.Stop, steps=STOPS),
+    commands.Watch: lambda: _derived(commands.Watch, stats=st.integers(commands.STATS_MIN, commands.STATS_MAX)),
+    commands.Prune: lambda: _derived(commands.Prune, age=st.integers(0, commands.AGE_MAX)),
     commands.Attach: lambda: _derived(commands.Attach, channels=CHANNELS, hold=HOLDS),
     commands.List: lambda: _derived(commands.List, limit=st.integers(1, commands.LIST_LIMIT)),
     commands.Data: lambda: _derived(commands.Data, at=st.integers(0, INTEGER_MAX)),
@@ -163,10 +253,10 @@ V1_REQUESTS = st.one_of(
 
 
 @st.composite
-def v1_records(draw: st.DrawFn) -> records.ProcessRecord:
+def v1_records(draw: st.DrawFn) -> told.ProcessRecord:
     """A record as a version-1 client has it: an id, and a status with its code."""
     id = draw(V1_STRINGS)
-    return records.ProcessRecord(id=id, argv=(id,), **draw(_V1_STATUSES))
+    return told.ProcessRecord(id=id, argv=(id,), **draw(_V1_STATUSES))
 
 
 _U16 = st.integers(0, 0xFFFF)

@@ -28,6 +28,10 @@ def test_the_numbers_are_those_of_the_protocol() -> None:
         "Attached": 0x0110,
         "Listing": 0x0103,
         "OfProcess": 0xFF00,
+        "Stopped": 0xFF00,
+        "Changed": 0xFF00,
+        "Pruned": 0xFF00,
+        "Watching": 0xFF00,
         "Taken": 0xFF00,
         "DaemonInfo": 0xFF00,
         "Failure": 0xFFF0,
@@ -37,9 +41,10 @@ def test_the_numbers_are_those_of_the_protocol() -> None:
         "Output": 0x0201,
         "Status": 0x0202,
         "Gap": 0x0205,
+        "Happened": 0x0207,
         "End": 0x0208,
     }
-    assert {declaration.__name__ for declaration in EVENTS.values()} == {"Output", "Status", "Gap", "End"}
+    assert {declaration.__name__ for declaration in EVENTS.values()} == {"Output", "Status", "Gap", "Happened", "End"}
     assert all(number == declaration.command for number, declaration in EVENTS.items())
 
 

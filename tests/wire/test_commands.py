@@ -30,7 +30,10 @@ from tests.wire import strategies
 
 
 def test_the_numbers_are_those_of_the_protocol() -> None:
-    assert {declaration.__name__.upper(): number for number, declaration in REQUESTS.items()} == {
+    # RESTART is called otherwise here: that is what a policy of restarts is.
+    names = {"AGAIN": "RESTART"}
+    told = {number: declaration.__name__.upper() for number, declaration in REQUESTS.items()}
+    assert {names.get(name, name): number for number, name in told.items()} == {
         "HELLO": 0x0001,
         "START": 0x0101,
         "ATTACH": 0x0102,
@@ -39,11 +42,17 @@ def test_the_numbers_are_those_of_the_protocol() -> None:
         "INSPECT": 0x0105,
         "REMOVE": 0x0106,
         "WAIT": 0x0107,
+        "WATCH": 0x0108,
+        "CHANGE": 0x0109,
+        "PRUNE": 0x010A,
         "DATA": 0x0201,
         "KILL": 0x0203,
         "RESIZE": 0x0204,
         "FLOW": 0x0206,
+        "STOP": 0x0209,
+        "RESTART": 0x020A,
         "INFO": 0x0301,
+        "RELOAD": 0x0302,
         "SHUTDOWN": 0x0303,
     }
     assert set(REQUESTS.values()) == set(strategies.REQUESTS)

@@ -12,7 +12,7 @@ import pytest
 
 from netdaemon import errors
 from netdaemon.errors import Refusal
-from netdaemon.wire import answers, box, commands, frame, layout, records, v1
+from netdaemon.wire import answers, box, commands, frame, layout, records, specs, told, v1
 from netdaemon.wire.answers import Attached, End, Ok, Output, Status, Taken, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Data, Detach, Hello, Start
@@ -219,7 +219,7 @@ TABLES: dict[str, tuple[type[Any], ...]] = {
     "STATUS (0x0202)": (answers.Status,),
     "GAP (0x0205)": (answers.Gap,),
     "END (0x0208)": (answers.End,),
-    "The process record": (records.ProcessRecord,),
+    "The process record": (told.ProcessRecord,),
 }
 
 
@@ -228,7 +228,7 @@ def test_no_declaration_is_missing() -> None:
     messages = {*commands.REQUESTS.values(), *answers.EVENTS.values()}
     messages |= {reply for request in commands.REQUESTS.values() for reply in request.replies}
     messages |= {answers.Failure, answers.Abort}
-    assert declared == messages | {records.Pty, records.ProcessRecord, records.Limits, records.Counts}
+    assert declared == messages | {records.Pty, told.ProcessRecord, records.Limits, records.Counts}
 
 
 @pytest.mark.parametrize("title", TABLES)
