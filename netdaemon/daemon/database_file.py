@@ -19,9 +19,9 @@ APPLICATION = 0x6E657464
 # Raised when the tables change; a file with a higher one belongs to a newer netdaemon.
 SCHEMA = 1
 
-# A file up to this size is looked through when it is opened, which takes some 50 ms then. In a larger one, damage is
+# A file up to this size is looked through when it is opened, which takes 50 ms then. In a larger one, damage is
 # found when it is come upon.
-CHECKED_OCTETS = 16 * 1024 * 1024
+CHECKED_OCTETS = 64 * 1024 * 1024
 
 # Seconds to wait for somebody else who has the file locked, a curious person's sqlite3 for one: the writer is on a
 # thread of its own, the reader keeps the loop waiting.
