@@ -19,6 +19,7 @@ LAYERS = (
     "errors",
     "signal_names",
     "wire",
+    "logs",
     "patterns",
     "interfaces",
     "keeper",
@@ -41,6 +42,7 @@ LAYERS = (
 STANDS_ON = {
     "errors": (),
     "wire": ("errors", "signal_names"),
+    "logs": ("errors", "wire"),
     "patterns": ("errors",),
     "keeper": (),
     "defaults": (),
@@ -51,7 +53,7 @@ STANDS_ON = {
 }
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "keeper", "defaults", "signal_names", "systemd")
+STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "keeper", "defaults", "signal_names", "systemd")
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {
