@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from netdaemon.keeper.child import Spec
 from netdaemon.process.identity import Identity
 from netdaemon.process.trees import mark_of
 from netdaemon.wire.commands import Change, Start
+from netdaemon.wire.digest import digest
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
 _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -31,14 +31,6 @@ def new_id() -> str:
         number, place = divmod(number, len(_ALPHABET))
         id += _ALPHABET[place]
     return id
-
-
-def digest(request: Start | Change) -> str:
-    """By which a START that comes again is known: all that it says of the process, and nothing of the attachment."""
-    keep = request.keep if isinstance(request, Start) else None
-    said = (request.path, request.argv, request.env, request.cwd, request.name, request.labels)
-    declared = (request.stop, request.restart, request.ready, request.watchdog, request.log)
-    return hashlib.sha256(repr((*said, request.pty, request.merge, keep, *declared)).encode()).hexdigest()
 
 
 def identity_for(request: Start, id: str, owner: str, created: int) -> Identity:
@@ -81,12 +73,9 @@ def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
             given[name] = usual
     if given.get("pty") is not None:
         given["merge"] = True
-    if request.whole:
-        given["digest"] = digest(request)
     after = dataclasses.replace(identity, **given)
-    if not request.whole and after != identity:
-        # It is not any more what any file of specs says.
-        after = dataclasses.replace(after, digest="")
+    if after != identity:
+        after = dataclasses.replace(after, digest=digest(after))
     return after, any(getattr(after, name) != getattr(identity, name) for name in _LATER)
 
 

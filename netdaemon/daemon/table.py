@@ -17,7 +17,7 @@ from netdaemon.daemon.ending import Ending
 from netdaemon.daemon.files import Files
 from netdaemon.daemon.notifying import NotifyFolder
 from netdaemon.daemon.settings import Settings
-from netdaemon.daemon.starting import changed, digest, identity_for, new_id, spec_of
+from netdaemon.daemon.starting import changed, identity_for, new_id, spec_of
 from netdaemon.errors import (
     LaunchFailed,
     LimitReached,
@@ -36,6 +36,7 @@ from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import Change, Start
+from netdaemon.wire.digest import digest
 
 # What a process is taken to have written that nobody has seen: where it ran when the machine was restarted, its output
 # was known up to its last event. As much as could have been kept.

@@ -1,0 +1,105 @@
+"""What a spec comes to, by which two that mean the same are known to be the same; knows no daemon and no file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from enum import Enum
+from typing import Any
+
+from netdaemon.wire.records import RESERVED_LABEL, Pty, Scope
+from netdaemon.wire.specs import USUAL_STOP, Policy, Step
+
+Meaning = dict[str, Any]
+
+
+def digest(spec: Any) -> str:
+    """By which a START that comes again is known: all that it says of the process, and nothing of the attachment.
+
+    Of what a process has become by a CHANGE it tells the same as that START would that says so and leaves out ``keep``.
+    """
+    return digest_of(meaning(spec))
+
+
+def digest_of(meant: Mapping[str, Any]) -> str:
+    """The digest of whatever comes to *meant*."""
+    # In ASCII and in order: the same from every version of Python.
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+
+
+def meaning(spec: Any) -> Meaning:
+    """All that *spec* says of the process, equal where it means the same; by field, as JSON has it.
+
+    A spec is a Start, a Change that is whole, a process's record, or whatever else has their fields; a record tells
+    neither ``path`` nor ``env``. What is the default is left out, however it is said: so a field that is added to the
+    vocabulary one day changes no digest that has been saved. ``keep`` has no default here: that is the daemon's own.
+    """
+    meant: Meaning = {"argv": list(spec.argv)}
+    path = getattr(spec, "path", None)
+    if path is not None and path != spec.argv[0]:
+        meant["path"] = path
+    env = getattr(spec, "env", None)
+    if env:
+        meant["env"] = sorted(env)
+    if spec.cwd not in (None, "/"):
+        meant["cwd"] = spec.cwd
+    if spec.labels:
+        labels = sorted(label for label in spec.labels if not label.startswith(RESERVED_LABEL))
+        if labels:
+            meant["labels"] = labels
+    if spec.pty is not None:
+        meant["pty"] = _plain(spec.pty, Pty())
+    elif spec.merge:
+        # A terminal has one output anyway.
+        meant["merge"] = True
+    for name in ("name", "watchdog", "keep"):
+        value = getattr(spec, name, None)
+        if value is not None:
+            meant[name] = value
+    if spec.stop is not None:
+        stop = [_step(step) for step in spec.stop]
+        if stop != _USUAL:
+            meant["stop"] = stop
+    if spec.restart is not None and spec.restart.policy is not Policy.NEVER:
+        # Without restarts, the rest of it is of no account.
+        meant["restart"] = _plain(replace(spec.restart, codes=tuple(sorted(set(spec.restart.codes)))))
+    if spec.ready is not None:
+        meant["ready"] = _said(spec.ready)
+    if spec.log is not None:
+        meant["log"] = _plain(spec.log)
+    return meant
+
+
+def _plain(value: Any, default: Any = None) -> Meaning:
+    """A record's fields, without those that are as in *default*; without one, those that are as declared."""
+    told: Meaning = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if one != (field.default if default is None else getattr(default, field.name)):
+            told[field.name] = _item(one)
+    return told
+
+
+def _item(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return list(value)
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _said(value: Any) -> Meaning:
+    """The same of a record in which False says as much as nothing."""
+    return {name: one for name, one in _plain(value).items() if one is not False}
+
+
+def _step(step: Step) -> Meaning:
+    told = _said(step)
+    if step.scope is Scope.GROUP:
+        del told["scope"]
+    return told
+
+
+_USUAL = [_step(step) for step in USUAL_STOP]
