@@ -65,6 +65,9 @@ class ProcessLog:
     :param in_thread: as `twisted.internet.threads.deferToThread`.
     """
 
+    # It is nobody who is attached.
+    counts = False
+
     def __init__(
         self,
         process: Process,

@@ -18,6 +18,7 @@ from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
 from netdaemon.daemon.records import check_generation, record_of
 from netdaemon.errors import AlreadyExited, BadRequest, Denied, UnknownChannel
+from netdaemon.logs.files import check_path
 from netdaemon.patterns import Pattern
 from netdaemon.process.record import Process
 from netdaemon.wire.answers import (
@@ -360,6 +361,8 @@ def _check_declared(request: Start | Change) -> None:
     """Refuse now what would be found out when it is needed."""
     if request.ready is not None and request.ready.pattern is not None:
         Pattern(request.ready.pattern, "ready")
+    if request.log is not None:
+        check_path(request.log.path)
 
 
 @responds_to(Resize)

@@ -19,6 +19,7 @@ from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.chronicle import Chronicle
 from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.files import open_files
+from netdaemon.daemon.logbooks import Logbooks
 from netdaemon.daemon.peer import Peer
 from netdaemon.daemon.policy import OwnerPolicy, Principal
 from netdaemon.daemon.records import Records
@@ -91,6 +92,7 @@ class DaemonService(Service):
         self._chronicle = Chronicle(reactor, settings, self.table)
         self.journal = self._chronicle.journal
         self.feed = self._chronicle.feed
+        self._logbooks = Logbooks(reactor, self.table, threaded=bound != ())
         self.records = Records(self.table, self._chronicle.database, self.journal, reactor)
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
@@ -203,6 +205,7 @@ class DaemonService(Service):
         count = self.table.running
         going = "1 process goes on" if count == 1 else f"{count} processes go on"
         _log.info("{going} under the keeper (pid {pid})", going=going, pid=self.keeper.pid)
+        self._logbooks.let_go()
         for process in self.table:
             process.spool.leave()
         for peer in list(self.peers):
@@ -219,6 +222,7 @@ class DaemonService(Service):
             _log.info("stopping; {count} processes are told to end", count=self.table.running)
         await self.table.stop_all()
         await self._farewell()
+        self._logbooks.let_go()
         self.table.close()
         if self.keeper is not None:
             self.keeper.end()
@@ -315,10 +319,11 @@ class DaemonService(Service):
 
     def reload(self) -> None:
         """Open the log files again."""
+        self._logbooks.reopen()
 
     def logged(self, id: str) -> Logged | None:
         """How the log of a process stands; None: it has none."""
-        return None
+        return self._logbooks.logged(id)
 
     def stats(self, id: str) -> Stats | None:
         """What a process uses; None: it does not run."""

@@ -37,10 +37,18 @@ from netdaemon.process.stdin import Stdin
 from netdaemon.wire.answers import WINDOW
 from netdaemon.wire.commands import Change, Start
 from netdaemon.wire.digest import digest
+from netdaemon.wire.told import Happening
 
 # What a process is taken to have written that nobody has seen: where it ran when the machine was restarted, its output
 # was known up to its last event. As much as could have been kept.
 SKIPPED = 1 << 32
+
+# Seconds after an exit in which what descends from it has the time to end, too; those that exit together are seen to
+# together.
+LOOK_AFTER = 1.0
+
+# Pids that are told of at most; more are counted.
+PIDS_TOLD = 16
 
 _log = Logger()
 
@@ -75,10 +83,14 @@ class ProcessTable:
         self.gone: set[str] = set()
         # Whether there may be some in the database only.
         self.archives = False
+        # Those that may have left something behind, and when that is looked for.
+        self._left_behind: list[Process] = []
+        self._looking: Any = None
         self._notify = NotifyFolder(settings.runtime)
         # By which generation's name the launcher has what is kept of a process.
         self._kept: dict[str, str] = {}
         self.on_event: Callable[[Process, Told], None] = lambda process, told: None
+        self.on_logged: Callable[[Process], None] = lambda process: None
         self.on_gone: Callable[[Saved], None] = lambda saved: None
         self.on_removed: Callable[[Process], None] = lambda process: None
         self.on_exited: Callable[[Process], None] = lambda process: None
@@ -247,6 +259,8 @@ class ProcessTable:
             self._names[identity.name] = process
         if identity.key is not None:
             self._keys[identity.key] = process
+        if identity.log is not None:
+            self.on_logged(process)
 
     def _tell(self, process: Process, told: Told) -> None:
         self.on_event(process, told)
@@ -360,7 +374,32 @@ class ProcessTable:
         self._see_to(self._launch(process), process)
 
     def _end_leftovers(self, process: Process) -> None:
-        """Kill what its last generation has left behind."""
+        """Kill what its last generation has left behind, and tell whom."""
+        try:
+            left = self._launcher.leftovers(process.id)
+            if left:
+                process.tell(Happening.LEFTOVER, f"killed: {_pids(left)}")
+                self._launcher.kill_leftovers(process.id)
+        except OSError as error:
+            _log.error(
+                "what process {id} has left behind cannot be ended: {error}", id=process.id, error=error.strerror
+            )
+
+    def _look_for_leftovers(self) -> None:
+        """Tell of what those have left behind that have exited of themselves."""
+        self._looking = None
+        exited, self._left_behind = self._left_behind, []
+        for process in exited:
+            if process.removed or not process.finished:
+                continue
+            try:
+                left = self._launcher.leftovers(process.id)
+            except OSError:
+                # No descriptor to look with; they are found when it is started again, or stopped.
+                continue
+            if left:
+                process.tell(Happening.LEFTOVER, f"still there: {_pids(left)}")
+                process.save()
 
     # --- change ------------------------------------------------------------------------------------------------------
 
@@ -381,6 +420,7 @@ class ProcessTable:
             if identity.name is not None:
                 self._names[identity.name] = process
         process.change(identity, principal)
+        self.on_logged(process)
         return restart and not process.finished
 
     # --- find --------------------------------------------------------------------------------------------------------
@@ -440,6 +480,8 @@ class ProcessTable:
         if process.identity.key is not None:
             self._keys.pop(process.identity.key, None)
         self.on_removed(process)
+        process.removed = True
+        self.on_logged(process)
         process.disown(principal)
         process.forget()
         for name in self._names_of(process):
@@ -477,6 +519,10 @@ class ProcessTable:
 
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
+        if not process.life.by_hand and not self._closing:
+            self._left_behind.append(process)
+            if self._looking is None:
+                self._looking = self._reactor.callLater(LOOK_AFTER, self._look_for_leftovers)
         self._fresh.append(process)
         # Not now: whoever is attached is told of the exit first.
         self.retain()
@@ -534,9 +580,17 @@ class ProcessTable:
             process.let_go()
 
     def _retain_no_more(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
+
+
+def _pids(pids: list[int]) -> str:
+    told = ", ".join(map(str, pids[:PIDS_TOLD]))
+    return told if len(pids) <= PIDS_TOLD else f"{told} and {len(pids) - PIDS_TOLD} more"
 
 
 def _created(process: Process) -> tuple[int, str]:

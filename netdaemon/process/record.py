@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from netdaemon.errors import AlreadyExited, BadRequest, NoSuchProcess, NotRunning, Refusal, WrongGeneration
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import ExitStatus, Launched
+from netdaemon.logs.writer import Position
 from netdaemon.process.child import Child
 from netdaemon.process.holding import Holding
 from netdaemon.process.identity import Identity
@@ -21,7 +22,7 @@ from netdaemon.process.lifecycle import BY_ITSELF, Lifecycle
 from netdaemon.process.notify import NotifySocket
 from netdaemon.process.points import Point, Points
 from netdaemon.process.run import Run, channel_roles
-from netdaemon.process.saved import PENDING_MOST, REMOVED, Position, Saved, Told
+from netdaemon.process.saved import PENDING_MOST, REMOVED, Saved, Told
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.transport import ProcessTransport

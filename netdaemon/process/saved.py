@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from netdaemon.keeper.child import ExitStatus
+from netdaemon.logs.writer import Position
 from netdaemon.process.identity import Identity, identity_of
 from netdaemon.process.points import Point
 from netdaemon.wire.answers import Status
@@ -34,14 +35,6 @@ class Told(NamedTuple):
     time: int
     principal: str
     detail: str | None
-
-
-class Position(NamedTuple):
-    """How far a log has come: all before *offset* is in the file *inode*, which ends at *size*, and those before it."""
-
-    offset: int
-    inode: int
-    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +87,8 @@ class Saved:
             "passing": self.passing,
             **{name: value for name in _ADDED if (value := getattr(self, name)) != _ADDED[name]},
         }
+        if self.log is not None:
+            told["log"] = (self.log.offset, self.log.inode, self.log.size, self.log.lost)
         if self.pending:
             told["pending"] = [
                 (one.number, one.type.value, one.time, one.principal, one.detail) for one in self.pending
@@ -112,8 +107,7 @@ class Saved:
             if told["form"] != FORM:
                 raise ValueError(f"form {told['form']!r}, and {FORM} is known")
             added = {name: told[name] for name in _ADDED if name in told}
-            if "log" in added:
-                added["log"] = Position(*added["log"])
+            log = told.get("log")
             return cls(
                 identity=identity_of(told["identity"]),
                 state=State(told["state"]),
@@ -125,6 +119,7 @@ class Saved:
                 stdin_end=told["stdin_end"],
                 passing=told["passing"],
                 pending=tuple(_to_told(*one) for one in told.get("pending", ())),
+                log=None if log is None else Position(*log),
                 **added,
             )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -140,7 +135,6 @@ _ADDED: dict[str, Any] = {
     "fault": "",
     "life": {},
     "number": 0,
-    "log": None,
 }
 
 
