@@ -12,8 +12,11 @@ SOCKET_VARIABLE = "NETDAEMON_SOCKET"
 
 SOCKET_NAME = "netdaemon.sock"
 
-# The keeper's socket beside its daemon's.
+# The keeper's socket beside its daemon's; the journal, where there is no state directory; and the sockets on which
+# processes say that they are ready.
 KEEPER_SUFFIX = ".keeper"
+JOURNAL_SUFFIX = ".journal"
+NOTIFY_SUFFIX = ".notify"
 
 
 def named_socket(environ: Mapping[str, str] | None = None) -> str | None:

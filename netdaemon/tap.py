@@ -8,18 +8,29 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python import usage
 
+from netdaemon.daemon.database import DatabaseUnusable
 from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.service import DaemonService
-from netdaemon.daemon.settings import EXITED, GRACE, LEAST_DESCRIPTORS, Settings, descriptor_limit
-from netdaemon.defaults import KEEPER_SUFFIX, socket_path
+from netdaemon.daemon.settings import (
+    DAYS,
+    EVENTS,
+    EXITED,
+    GRACE,
+    LEAST_DESCRIPTORS,
+    RECORDS,
+    Settings,
+    descriptor_limit,
+)
+from netdaemon.defaults import JOURNAL_SUFFIX, KEEPER_SUFFIX, NOTIFY_SUFFIX, socket_path
 from netdaemon.errors import ConnectFailed, NetdaemonError
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.limits import raise_limit
@@ -61,7 +72,12 @@ class Options(usage.Options):
         ["socket", "s", None, "The socket for clients; the user's runtime directory unless said."],
         ["seqpacket", None, None, "A SOCK_SEQPACKET socket for clients of protocol version 1, besides."],
         ["mode", "m", f"{DEFAULT_MODE:04o}", "The sockets' file mode, in octal."],
-        ["state", None, None, "A directory for the output of processes; in memory unless said."],
+        [
+            "state",
+            None,
+            None,
+            "A directory for output and records, which then outlive a reboot; else in memory.",
+        ],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
         ["processes", None, None, "How many may run. Default: what descriptors allow.", _count("processes", 1)],
         [
@@ -79,6 +95,9 @@ class Options(usage.Options):
             f"Bytes of output kept of a process, {KEEP_MIN} to {KEEP_MAX}.",
             _count("keep", KEEP_MIN),
         ],
+        ["events", None, EVENTS, "How many events are kept in the journal.", _count("events", 0)],
+        ["records", None, RECORDS, "How many finished processes are remembered, without output.", _count("records", 0)],
+        ["days", None, DAYS, "For how many days either is kept at most.", float],
         ["grace", None, GRACE, "Seconds from SIGTERM to SIGKILL for the processes when they are ended.", float],
     ]
 
@@ -104,6 +123,8 @@ class Options(usage.Options):
         self["mode"] = mode
         if self["takeover"] and self["ephemeral"]:
             raise usage.UsageError("--takeover and --ephemeral: a daemon without a keeper cannot be left any processes")
+        if self["days"] < 0:
+            raise usage.UsageError(f"--days is {self['days']:g}, and it is a number of days")
         if self["grace"] < 0:
             raise usage.UsageError(f"--grace is {self['grace']:g}, and it is a number of seconds")
         if self.parent is not None and (self.parent.get("uid") is not None or self.parent.get("gid") is not None):
@@ -223,6 +244,10 @@ def makeService(options: Options) -> IService:
         )
     settings = Settings(
         state=options["state"],
+        events=options["events"],
+        events_days=options["days"],
+        records=options["records"],
+        records_days=options["days"],
         clients=options["clients"],
         processes=options["processes"],
         exited=options["exited"],
@@ -236,14 +261,21 @@ def makeService(options: Options) -> IService:
             _take_over(options["socket"])
         for one in _sockets(options, manager):
             bound.append(one)
-        launcher = _launcher(reactor, options, manager, bound[0].path)
+        place = bound[0].path
+        launcher = _launcher(reactor, options, manager, place)
+        if not options["ephemeral"]:
+            # They outlive the daemon as the processes do.
+            settings = replace(settings, runtime=place + NOTIFY_SUFFIX, journal=place + JOURNAL_SUFFIX)
         # Daemonising, twistd passes an Exception on to whoever has started it, and nothing else.
         foreground = options.parent is not None and options.parent["nodaemon"]
         service = _Foreground if foreground else DaemonService
-        return service(
+        made = service(
             reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=lambda: _stop_soon(reactor)
         )
-    except (CannotBind, StateUnusable) as error:
+        # Not in the handler itself: it may come in the middle of anything.
+        signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(made.reload))
+        return made
+    except (CannotBind, StateUnusable, DatabaseUnusable) as error:
         for one in bound:
             one.remove()
         raise SystemExit(f"netdaemon: {error}") from error

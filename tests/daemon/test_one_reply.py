@@ -17,7 +17,9 @@ from netdaemon.keeper.child import LaunchError
 from netdaemon.wire.answers import Attached, DaemonInfo, Event, Message
 from netdaemon.wire.commands import (
     REQUESTS,
+    Again,
     Attach,
+    Change,
     Data,
     Detach,
     Flow,
@@ -26,14 +28,19 @@ from netdaemon.wire.commands import (
     Inspect,
     Kill,
     List,
+    Prune,
+    Reload,
     Remove,
     Request,
     Resize,
     Shutdown,
     Start,
+    Stop,
     Wait,
+    Watch,
 )
 from netdaemon.wire.records import Until
+from netdaemon.wire.specs import Policy, Ready, Restart
 from tests.daemon.support import Bare, World, world
 from tests.support import Logged
 from tests.wire.strategies import V1_REQUESTS, messages_of
@@ -48,6 +55,15 @@ def come_to_an_end(w: World) -> None:
             child.exit(0)
         child.clean()
     w.daemon.settle()
+    for _ in range(2):
+        # What was to be started again has been.
+        for process in list(w.daemon.service.table):
+            process.life.interrupt()
+        for child in w.children:
+            if child.status is None:
+                child.exit(0)
+            child.clean()
+        w.daemon.settle()
     for process in list(w.daemon.service.table):
         w.daemon.service.table.remove(process, "test")
     w.daemon.settle()
@@ -149,8 +165,35 @@ def stopping(w: World, client: Bare) -> tuple[str, int]:
     return process, id
 
 
+def in_backoff(w: World, client: Bare) -> tuple[str, int]:
+    id, process, child = w.start(client, restart=Restart(policy=Policy.ALWAYS))
+    child.exit(3)
+    w.daemon.settle()
+    return process, id
+
+
+def getting_ready(w: World, client: Bare) -> tuple[str, int]:
+    id, process, _ = w.start(client, ready=Ready(output="listening"))
+    return process, id
+
+
+def being_stopped(w: World, client: Bare) -> tuple[str, int]:
+    id, process, _ = w.start(client)
+    w.post(client, Stop(process=process))
+    return process, id
+
+
+def watching(w: World, client: Bare) -> tuple[str, int]:
+    process, _ = running(w, client)
+    return process, w.ask(client, Watch())[0]
+
+
 STATES: list[State] = [
     nothing,
+    in_backoff,
+    getting_ready,
+    being_stopped,
+    watching,
     running,
     by_somebody_else,
     read_only,
@@ -174,7 +217,7 @@ def about(declaration: type[Request], process: str, to: int) -> list[Request]:
         Attach: [Attach(process=process), Attach(process=process, from_=-10), Attach(process=process, from_=1 << 40)],
         List: [List(), List(select=(process,)), List(select=("state=exited",)), List(after=process)],
         Detach: [Detach(to=to)],
-        Inspect: [Inspect(process=process)],
+        Inspect: [Inspect(process=process), Inspect(process=process, stats=True)],
         Remove: [Remove(process=process), Remove(process=process, generation=7)],
         Wait: [Wait(process=process), *(Wait(process=process, for_=until) for until in Until)],
         Data: [
@@ -190,6 +233,16 @@ def about(declaration: type[Request], process: str, to: int) -> list[Request]:
             Kill(to=to, signal=0),
             Kill(process=process, signal=9, generation=7),
         ],
+        Stop: [Stop(process=process), Stop(process=process, generation=7), Stop(process=process)],
+        Again: [Again(process=process), Again(process=process, generation=7), Again(process=process)],
+        Watch: [Watch(), Watch(since="x-1", select=("state=running",))],
+        Change: [
+            Change(process=process, labels=("a=b",)),
+            Change(process=process, generation=7),
+            Change(process=process, argv=("y",), whole=True),
+        ],
+        Prune: [Prune(), Prune(select=("state=exited",), age=1000)],
+        Reload: [Reload()],
         Resize: [Resize(to=to, rows=1, columns=1)],
         Flow: [Flow(to=to, paused=True), Flow(to=to, paused=False)],
         Info: [Info()],
