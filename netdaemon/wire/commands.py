@@ -65,8 +65,8 @@ KEEP_MAX = 256 << 20
 # A key is random and nobody reads it: room for two UUIDs.
 KEY_MAX = 128
 
-# What a process's argv, labels, directory, kind of terminal and what its stop types may come to in its record, which has
-# to fit into a message: the rest of a record, and of what tells it, is below what is left here.
+# What a process's argv, labels, directory, kind of terminal and the text of its stop may come to in its record, which
+# has to fit into a message: the rest of a record, and of what tells it, is below what is left here.
 RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
 
 # An attachment that holds for ever.

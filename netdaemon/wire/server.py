@@ -39,8 +39,8 @@ class ServerConnection(Conversation):
 
     def __init__(self, *, packets: bool = False) -> None:
         super().__init__(packets=packets)
-        # Requests that have not been answered, and attachments and subscriptions. In version 1 an attachment's events have no id of their
-        # own, so the id of its request is free again once that is answered.
+        # Requests that have not been answered; attachments and subscriptions. In version 1 an attachment's events have
+        # no id of their own, so the id of its request is free again once that is answered.
         self._requests: set[int] = set()
         self._attachments: set[int] = set()
         # The one attachment of version 1: its request's id, from when it is asked for on.
@@ -152,7 +152,7 @@ class ServerConnection(Conversation):
         return self._pack(id, message.command, body)
 
     def event(self, id: int, message: Event) -> bytes:
-        """Tell something on an attachment or a subscription; END closes its id. Empty where version 1 cannot tell it."""
+        """Tell something on an attachment or subscription; END closes its id. Empty where version 1 cannot tell it."""
         if id not in self._attachments:
             raise LocalProtocolError(f"the attachment {id} is not open")
         if type(message) is End:

@@ -13,7 +13,7 @@ from typing import Any
 
 from netdaemon.errors import BadRequest, LocalProtocolError, RemoteProtocolError, UnknownChannel
 from netdaemon.wire.answers import Abort, Attached, Event, Failure, Listing, Message, Ok, Output, Reply, Status, Taken
-from netdaemon.wire.commands import Attach, Data, Hello, Kill, List, Request, Start
+from netdaemon.wire.commands import Again, Attach, Data, Hello, Kill, List, Request, Start
 from netdaemon.wire.frame import MAX_PACKET
 from netdaemon.wire.records import Channel, Scope, State
 from netdaemon.wire.told import ProcessRecord
@@ -125,10 +125,15 @@ def _status_fields(status: int, status_code: int) -> dict[str, Any]:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
+def _name(message: Request) -> str:
+    """What the request is called in the protocol description."""
+    return "RESTART" if type(message) is Again else type(message).__name__.upper()
+
+
 def _refuse_lost(message: Request, *names: str) -> None:
     for name in names:
         if getattr(message, name):
-            command = type(message).__name__.upper()
+            command = _name(message)
             raise LocalProtocolError(f"version 1 of the protocol has no {name.rstrip('_')!r} in {command}")
 
 
@@ -200,7 +205,7 @@ def encode_request(message: Request) -> bytes:
     """
     encode = _ENCODE_REQUEST.get(type(message))
     if encode is None:
-        raise LocalProtocolError(f"version 1 of the protocol has no {type(message).__name__.upper()}")
+        raise LocalProtocolError(f"version 1 of the protocol has no {_name(message)}")
     return encode(message)
 
 

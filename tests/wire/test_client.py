@@ -13,13 +13,39 @@ from netdaemon.errors import (
     UnknownRefusal,
 )
 from netdaemon.wire import layout
-from netdaemon.wire.answers import Attached, End, Gap, OfProcess, Ok, Output, Started, Taken, Welcome
+from netdaemon.wire.answers import (
+    Attached,
+    End,
+    Gap,
+    Happened,
+    OfProcess,
+    Ok,
+    Output,
+    Started,
+    Taken,
+    Watching,
+    Welcome,
+)
 from netdaemon.wire.client import ID_MAX, ClientConnection
-from netdaemon.wire.commands import Attach, Data, Detach, Hello, Info, Inspect, Kill, List, Request, Start
+from netdaemon.wire.commands import Attach, Data, Detach, Hello, Info, Inspect, Kill, List, Request, Start, Watch
 from netdaemon.wire.records import Pty, Reason, State
-from netdaemon.wire.told import ProcessRecord
+from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import Happening, ProcessRecord
 from netdaemon.wire.v1 import MAX_OUTPUT
 from tests.wire.support import RECORD, attached, box, from_hex, greeted, integer, message, messages, requests
+
+EVENT = Happened(cursor="c-7", type=Happening.EXITED, time=5, detail="code 0", process=RECORD)
+
+
+def watching() -> tuple[ClientConnection, ServerConnection, int]:
+    """Both ends with one subscription, and its id."""
+    client, server = greeted()
+    id, octets = client.request(Watch())
+    server.receive(octets)
+    list(requests(server))
+    client.receive(server.reply(id, Watching(cursor="c-6")))
+    assert list(messages(client)) == [(id, Watching(cursor="c-6"))]
+    return client, server, id
 
 
 def greeting(version: int = 2, *, packets: bool = False) -> ClientConnection:
@@ -214,6 +240,43 @@ def test_an_answer_to_another_request(request_: Request, command: int) -> None:
         client.next_message()
 
 
+def test_the_events_of_a_subscription() -> None:
+    """On its own id, beside those of an attachment, until END; the id is free then."""
+    client, server, attachment = attached()
+    id, octets = client.request(Watch(since="c-1"))
+    server.receive(octets)
+    list(requests(server))
+    output = Output(channel=1, payload=b"x")
+    last = End(reason=Reason.RESUBSCRIBE)
+    client.receive(
+        server.reply(id, Watching(cursor="c-1", fresh=False))
+        + server.event(id, EVENT)
+        + server.event(attachment, output)
+        + server.event(id, last)
+        + server.event(attachment, output)
+    )
+    assert list(messages(client)) == [
+        (id, Watching(cursor="c-1", fresh=False)),
+        (id, EVENT),
+        (attachment, output),
+        (id, last),
+        (attachment, output),
+    ]
+    client.receive(message(id, 0x0207, layout.encode(EVENT)))
+    with pytest.raises(RemoteProtocolError, match=f"an answer has the id {id}"):
+        client.next_message()
+
+
+def test_an_id_of_a_subscription_is_not_taken_again_before_its_end() -> None:
+    client, server, id = watching()
+    client._last_id = id - 1
+    assert client.request(List())[0] == id + 1
+    client.receive(server.event(id, End(reason=Reason.DETACHED)))
+    list(messages(client))
+    client._last_id = id - 1
+    assert client.request(List())[0] == id
+
+
 @pytest.mark.parametrize("id", [0, 3, 9, ID_MAX])
 def test_an_answer_on_an_id_that_is_not_open(id: int) -> None:
     client = attached()[0]
@@ -281,12 +344,36 @@ def test_unknown_events_are_skipped() -> None:
     """All of the 65,536 that are no events on an attachment."""
     client, server, id = attached()
     for command in range(0x10000):
-        if command in (0x0201, 0x0202, 0x0205, 0x0208, 0xFFFF):
+        if command in (0x0201, 0x0202, 0x0205, 0x0207, 0x0208, 0xFFFF):
             continue
         client.receive(message(id, command, b"whatever"))
         assert client.next_message() is None
     client.receive(server.event(id, Output(channel=1)))
     assert client.next_message() == (id, Output(channel=1))
+
+
+def test_an_event_of_an_unknown_type_is_skipped() -> None:
+    """A newer daemon has more that can happen; what follows is read."""
+    client, server, id = watching()
+    process = layout.encode(RECORD)
+    client.receive(message(id, 0x0207, box({b"cursor": b"c-2", b"type": b"eclipse", b"process": process})))
+    client.receive(server.event(id, EVENT))
+    assert list(messages(client)) == [(id, EVENT)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "what"),
+    [
+        ({b"type": b"started"}, "Happened needs the field 'process'"),
+        ({b"type": b"started", b"process": b""}, "process is not of type record"),
+        ({b"type": b"started", b"process": layout.encode(RECORD), b"time": b""}, "time is not of type integer"),
+    ],
+)
+def test_a_malformed_event(pairs: dict[bytes, bytes], what: str) -> None:
+    client, _, id = watching()
+    client.receive(message(id, 0x0207, box(pairs)))
+    with pytest.raises(RemoteProtocolError, match=what):
+        client.next_message()
 
 
 def test_an_unknown_code_of_an_error() -> None:

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from netdaemon.errors import BadRequest
+from netdaemon.errors import BadRequest, TooLarge
+from netdaemon.wire import layout, specs
+from netdaemon.wire.answers import Attached, Happened, OfProcess, Stopped
 from netdaemon.wire.commands import (
+    AGE_MAX,
     FOR_EVER,
     HOLD_MAX,
     KEEP_MAX,
     KEEP_MIN,
+    KEY_MAX,
     LIST_LIMIT,
+    RECORD_WORDS_MAX,
     REQUESTS,
     SIGNAL_MAX,
+    STATS_MAX,
+    STATS_MIN,
     Attach,
+    Change,
     Data,
     Detach,
     Kill,
     List,
+    Prune,
     Request,
     Resize,
     Start,
+    Stop,
+    Watch,
 )
-from netdaemon.wire.records import Pty, Scope
+from netdaemon.wire.fields import INTEGER_MAX
+from netdaemon.wire.frame import MAX_MESSAGE, MESSAGE_HEAD
+from netdaemon.wire.records import Pty, Scope, State
+from netdaemon.wire.specs import WAIT_MAX, WATCHDOG_MIN, Log, Policy, Ready, Restart, Step
+from netdaemon.wire.told import Happening, ProcessRecord, Stats
 from tests.wire import strategies
 
 
@@ -84,6 +100,17 @@ def attach(**fields: Any) -> Attach:
     return Attach(process="p", **fields)
 
 
+def change(**fields: Any) -> Change:
+    return Change(process="p", **fields)
+
+
+def stop(**fields: Any) -> Stop:
+    return Stop(process="p", **fields)
+
+
+TERM, KILL = Step(signal=15), Step(kill=True)
+
+
 @pytest.mark.parametrize(
     ("make", "fields"),
     [
@@ -109,6 +136,24 @@ def attach(**fields: Any) -> Attach:
         (Kill, {"to": 1, "signal": 0}),
         (Kill, {"process": "p", "signal": SIGNAL_MAX, "scope": Scope.TREE}),
         (Resize, {"to": 1, "rows": 0, "columns": 0xFFFF}),
+        (start, {"stop": (TERM, Step(wait=1), KILL)}),
+        (start, {"watchdog": WATCHDOG_MIN}),
+        (start, {"watchdog": WAIT_MAX}),
+        (start, {"key": "k" * KEY_MAX}),
+        (change, {}),
+        (change, {"generation": 0, "labels": (), "env": (), "name": "n", "cwd": "/"}),
+        (change, {"whole": True, "argv": ("a",)}),
+        (change, {"whole": False}),
+        (change, {"merge": False}),
+        (change, {"pty": Pty(), "merge": True}),
+        (change, {"stop": (KILL,), "watchdog": WATCHDOG_MIN}),
+        (stop, {}),
+        (stop, {"steps": (KILL,), "generation": 1}),
+        (Watch, {}),
+        (Watch, {"since": "", "select": (), "stats": STATS_MIN}),
+        (Watch, {"stats": STATS_MAX}),
+        (Prune, {"age": 0}),
+        (Prune, {"age": AGE_MAX}),
     ],
 )
 def test_what_is_allowed(make: Any, fields: dict[str, Any]) -> None:
@@ -155,9 +200,122 @@ def test_what_is_allowed(make: Any, fields: dict[str, Any]) -> None:
         (Kill, {"signal": 9, "process": "p", "to": 1}, "process", "either process or to"),
         (Resize, {"to": 1, "rows": -1, "columns": 1}, "rows", "rows is -1"),
         (Resize, {"to": 1, "rows": 1, "columns": 0x10000}, "columns", "columns is 65536"),
+        (start, {"key": ""}, "key", "key has 0 characters, and 1 to 128"),
+        (start, {"key": "k" * (KEY_MAX + 1)}, "key", "key has 129 characters"),
+        (start, {"stop": ()}, "stop", "stop has 0 steps"),
+        (start, {"stop": (KILL, TERM)}, "stop", "stop goes on after kill"),
+        (start, {"stop": (Step(wait=1),)}, "stop", "stop only waits"),
+        (start, {"watchdog": WATCHDOG_MIN - 1}, "watchdog", "watchdog is 99, and 100 to 86400000"),
+        (start, {"watchdog": WAIT_MAX + 1}, "watchdog", "watchdog is 86400001"),
+        (change, {"whole": True}, "argv", "whole is given without argv"),
+        (change, {"argv": ()}, "argv", "argv is empty"),
+        (change, {"argv": ("a", "b\0")}, "argv", "argv has a NUL"),
+        (change, {"path": ""}, "path", "path is empty"),
+        (change, {"env": ("A",)}, "env", "not of the form NAME=value"),
+        (change, {"cwd": "tmp"}, "cwd", "it begins with /"),
+        (change, {"name": ""}, "name", "a name is"),
+        (change, {"labels": ("nd.a=b",)}, "labels", "netdaemon's own"),
+        (change, {"pty": Pty(), "merge": False}, "merge", "a terminal has one output"),
+        (change, {"stop": ()}, "stop", "stop has 0 steps"),
+        (change, {"watchdog": 0}, "watchdog", "watchdog is 0"),
+        (stop, {"steps": ()}, "steps", "steps has 0 steps"),
+        (stop, {"steps": (KILL, TERM)}, "steps", "steps goes on after kill"),
+        (Watch, {"stats": STATS_MIN - 1}, "stats", "stats is 99, and 100 to 3600000"),
+        (Watch, {"stats": STATS_MAX + 1}, "stats", "stats is 3600001"),
+        (Prune, {"age": -1}, "age", "age is -1, and 0 to"),
+        (Prune, {"age": AGE_MAX + 1}, "age", f"age is {AGE_MAX + 1}"),
     ],
 )
 def test_what_is_not_allowed(make: Any, fields: dict[str, Any], field: str, what: str) -> None:
     with pytest.raises(BadRequest, match=what) as caught:
         make(**fields)
     assert caught.value.field == field
+
+
+# --- a process has to fit into a message ---
+
+
+def largest() -> Start:
+    """What takes the most room in a record; of its words as many as are allowed."""
+    typed = Step(stdin=b"\0" * specs.STEP_TEXT_MAX)
+    signal = Step(signal=SIGNAL_MAX, scope=Scope.PROCESS)
+    rest: dict[str, Any] = {
+        "name": "n" * 64,
+        "labels": tuple(f"k{number}=" for number in range(64)),
+        "pty": Pty(term="t" * 1000),
+        "merge": True,
+        "key": "\U0001f600" * KEY_MAX,
+        "stop": (typed,) * 16 + (signal,) * 16,
+        "restart": Restart(policy=Policy.UNLESS_STOPPED, codes=tuple(range(256))),
+        "ready": Ready(pattern="\U0001f600" * specs.READY_TEXT_MAX, timeout=1),
+        "watchdog": WAIT_MAX,
+        "log": Log(path="/" + "l" * (specs.LOG_PATH_MAX - 1), age=specs.LOG_AGE_MAX),
+        "cwd": "/",
+    }
+    used = sum(len(label) + 4 for label in rest["labels"]) + 1 + 4 + 1000 + 4 + 16 * specs.STEP_TEXT_MAX
+    return Start(argv=("a" * (RECORD_WORDS_MAX - used - 4),), **rest)
+
+
+def test_the_largest_process_fits_into_every_message_that_tells_it() -> None:
+    asked = largest()
+    process = ProcessRecord(
+        id="i" * 16,
+        state=State.STOPPING,
+        generation=INTEGER_MAX,
+        owner="uid:4294967294",
+        pid=1,
+        created=1,
+        started=1,
+        exited=1,
+        signal=1,
+        core=True,
+        eof=(0, 1, 2),
+        digest="d" * 64,
+        failures=1,
+        due=1,
+        step="\U0001f600" * 100,
+        **{
+            name: getattr(asked, name)
+            for name in (
+                "name",
+                "labels",
+                "argv",
+                "cwd",
+                "pty",
+                "merge",
+                "key",
+                "stop",
+                "restart",
+                "ready",
+                "watchdog",
+                "log",
+            )
+        },
+    )
+    event = Happened(cursor="c" * 40, type=Happening.NOT_STOPPED, detail="d" * 1000, process=process, stats=Stats())
+    stopped = Stopped(process=process, step="\U0001f600" * 100)
+    for message in (
+        event,
+        stopped,
+        Attached(process=process, eof=(0, 1, 2)),
+        OfProcess(process=process, stats=Stats()),
+    ):
+        assert MESSAGE_HEAD + len(layout.encode(message)) <= MAX_MESSAGE
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda asked: {"argv": (asked.argv[0] + "a",)},
+        lambda asked: {"labels": (*asked.labels[:-1], asked.labels[-1] + "x")},
+        lambda asked: {"cwd": "/a"},
+        lambda asked: {"pty": Pty(term=asked.pty.term + "t")},
+        lambda asked: {"stop": (*asked.stop[:16], Step(stdin=b"\0"))},
+    ],
+    ids=["argv", "labels", "cwd", "pty", "stop"],
+)
+def test_a_process_that_is_larger_is_refused(more: Callable[[Any], dict[str, Any]]) -> None:
+    """By one byte, wherever it is."""
+    asked = largest()
+    with pytest.raises(TooLarge, match=f"come to {RECORD_WORDS_MAX + 1} bytes, and {RECORD_WORDS_MAX} fit"):
+        dataclasses.replace(asked, **more(asked))

@@ -8,10 +8,13 @@ import pytest
 
 from netdaemon.errors import ConversationAborted, Refusal
 from netdaemon.wire import v1
-from netdaemon.wire.answers import EVENTS, Abort, End, Failure, Gap, Welcome
+from netdaemon.wire.answers import EVENTS, Abort, End, Failure, Gap, Happened, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import REQUESTS, Data, Hello, Kill, Request
+from netdaemon.wire.records import Counts, Limits, Pty
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.specs import Log, Ready, Restart, Step
+from netdaemon.wire.told import Happening, Logged, ProcessRecord, Stats
 from tests.wire import strategies
 from tests.wire.golden import (
     V1_EVENTS,
@@ -22,7 +25,7 @@ from tests.wire.golden import (
     V2_REQUESTS,
     Golden,
 )
-from tests.wire.support import attached, from_hex, greeted, messages, requests
+from tests.wire.support import RECORD, attached, from_hex, greeted, messages, requests
 
 
 def each(*tables: tuple[int, list[Golden]]) -> Any:
@@ -73,6 +76,33 @@ def test_no_field_is_missing() -> None:
             }
             # An exit code and a signal exclude each other, and STATUS with a signal is that with a code.
             assert {field.name for field in plan} - seen <= {"signal"}, declaration
+
+
+def records_in(message: Any) -> list[Any]:
+    """The message, the records in it, and those in them."""
+    found = [message]
+    for field in strategies.dataclasses.fields(message):
+        value = getattr(message, field.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if strategies.dataclasses.is_dataclass(one):
+                found += records_in(one)
+    return found
+
+
+def test_no_field_of_a_record_is_missing() -> None:
+    """Each stands in at least one golden message."""
+    inner = [
+        one for table in (V2_REQUESTS, V2_REPLIES, V2_EVENTS) for golden in table for one in records_in(golden.message)
+    ]
+    for declaration in (ProcessRecord, Stats, Logged, Step, Restart, Ready, Log, Pty, Limits, Counts):
+        seen = {
+            field.name
+            for one in inner
+            if type(one) is declaration
+            for field in strategies.dataclasses.fields(one)
+            if getattr(one, field.name) is not None
+        }
+        assert seen == {field.name for field in strategies.dataclasses.fields(declaration)}
 
 
 @each((2, V2_REQUESTS), (1, V1_REQUESTS))
@@ -162,9 +192,16 @@ def test_packets_are_the_same_without_the_length(golden: Golden) -> None:
         assert server.event(id, sent) == octets
 
 
-@pytest.mark.parametrize("event", [Gap(from_=0, to=1), End(reason=strategies.records.Reason.REMOVED)])
+@pytest.mark.parametrize(
+    "event",
+    [
+        Gap(from_=0, to=1),
+        End(reason=strategies.records.Reason.REMOVED),
+        Happened(type=Happening.EXITED, process=RECORD),
+    ],
+)
 def test_version_1_has_no_word_for_it(event: Any) -> None:
-    """GAP and END cannot be told to a client of 2009."""
+    """GAP, END and EVENT cannot be told to a client of 2009."""
     _, server, id = attached(1)
     assert server.event(id, event) == b""
 

@@ -43,6 +43,22 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Named:
+    z: Annotated[int, INTEGER]
+
+    def __post_init__(self) -> None:
+        raise BadRequest(f"named: z is {self.z}, and that is too little", field="named")
+
+
+NAMED = layout.record(Named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    named: Annotated[Named, NAMED]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Carrier:
     to: Annotated[int, INTEGER]
     payload: Annotated[bytes, PAYLOAD] = b""
@@ -155,6 +171,13 @@ def test_a_field_of_the_wrong_type(key: bytes, value: bytes, what: str, strict: 
     with pytest.raises(BadRequest, match=what) as caught:
         layout.decode(Example, box({b"from": integer(1)} | {key: value}), strict=strict)
     assert caught.value.field == key.decode()
+
+
+def test_a_record_that_names_its_field_itself() -> None:
+    """It is named once."""
+    with pytest.raises(BadRequest, match=r"^named: z is 1, and that is too little$") as caught:
+        layout.decode(Holder, box({b"named": box({b"z": integer(1)})}), strict=True)
+    assert caught.value.field == "named"
 
 
 def test_records_in_requests_are_strict_and_those_of_a_daemon_are_open() -> None:

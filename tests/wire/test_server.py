@@ -8,14 +8,16 @@ import pytest
 
 from netdaemon.errors import BadRequest, LocalProtocolError, NoSuchProcess, Refusal, RemoteProtocolError, UnknownCommand
 from netdaemon.wire import layout
-from netdaemon.wire.answers import Attached, End, Failure, Listing, Ok, Output, Welcome
-from netdaemon.wire.commands import REQUESTS, Attach, Detach, Hello, Info, Inspect, List, Request
+from netdaemon.wire.answers import Attached, End, Failure, Happened, Listing, Ok, Output, Watching, Welcome
+from netdaemon.wire.commands import REQUESTS, Attach, Detach, Hello, Info, Inspect, List, Request, Watch
 from netdaemon.wire.records import Reason
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.told import Happening
 from netdaemon.wire.v1 import REQUEST_CODES
-from tests.wire.support import RECORD, attached, box, from_hex, greeted, message, requests
+from tests.wire.support import RECORD, attached, box, from_hex, greeted, integer, message, requests
 
 PACKETS = pytest.mark.parametrize("packets", [False, True], ids=["stream", "packets"])
+EVENT = Happened(cursor="c-1", type=Happening.STARTED, process=RECORD)
 VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
 
@@ -274,6 +276,36 @@ def test_many_attachments() -> None:
         assert client.next_message() == (id, Output(channel=1, offset=id))
 
 
+@pytest.mark.parametrize("reply", [Attached(process=RECORD), Watching(cursor="c-1")], ids=["ATTACH", "WATCH"])
+def test_an_id_stays_open_as_long_as_events_may_follow(reply: Attached | Watching) -> None:
+    """From the reply on, whatever else is answered meanwhile, until END."""
+    client, server = greeted()
+    id, octets = client.request(Attach(process="1") if isinstance(reply, Attached) else Watch())
+    server.receive(octets)
+    list(requests(server))
+    with pytest.raises(LocalProtocolError, match=f"the attachment {id} is not open"):
+        server.event(id, EVENT)
+    server.reply(id, reply)
+    assert set(server.open_ids) == set(server.attachments) == {id}
+    with pytest.raises(LocalProtocolError, match=f"the request {id} is not open"):
+        server.reply(id, reply)
+    assert server.event(id, EVENT)[4:10] == id.to_bytes(4, "big") + b"\x02\x07"
+    assert "is open" in str(told(message(id, 0x0301, b"\0\0"), server))
+    server.event(id, End(reason=Reason.RESUBSCRIBE))
+    assert not server.open_ids
+    with pytest.raises(LocalProtocolError, match=f"the attachment {id} is not open"):
+        server.event(id, EVENT)
+
+
+def test_a_refused_watch_closes_its_id() -> None:
+    client, server = greeted()
+    id, octets = client.request(Watch(select=("x=y",)))
+    server.receive(octets)
+    list(requests(server))
+    server.reply(id, Failure.of(BadRequest("no such term", field="select")))
+    assert not server.open_ids
+
+
 # --- commands ---
 
 
@@ -312,9 +344,8 @@ def test_every_command_gets_a_request_or_a_refusal(version: int, packets: bool, 
         assert not server.open_ids
 
 
-@pytest.mark.parametrize("command", [0x0108, 0x0207, 0x0209, 0x020A, 0x0302])
-def test_reserved_commands_are_unknown(command: int) -> None:
-    """WATCH, EVENT, STOP, RESTART and RELOAD have their numbers, and nothing behind them yet."""
+@pytest.mark.parametrize("command", [0x0110, 0x0202, 0x0205, 0x0207, 0x0208, 0xFF00, 0xFFF0, 0xFFFF])
+def test_what_only_a_daemon_says_is_no_request(command: int) -> None:
     _, server = greeted()
     server.receive(message(5, command, b"\0\0"))
     ((_, refusal),) = requests(server)
@@ -347,6 +378,32 @@ def test_a_record_that_is_no_record_is_refused() -> None:
     assert isinstance(refusal, BadRequest)
     assert refusal.field == "pty"
     assert "pty is not of type record" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("command", "pairs", "field", "what"),
+    [
+        (0x0209, {b"steps": b""}, "steps", "steps has 0 steps"),
+        (0x0209, {b"steps": b"\0\0\0\1\0"}, "steps", "steps is not of type array of record"),
+        (0x0209, {b"steps": b"\0\0\0\2\0\0"}, "steps", "steps: a step has exactly one of"),
+        (0x0209, {b"step": b""}, "step", "Stop has no field 'step'"),
+        (0x0109, {b"keep": integer(4096)}, "keep", "Change has no field 'keep'"),
+        (0x0109, {b"key": b"k"}, "key", "Change has no field 'key'"),
+        (0x0109, {b"ready": box({b"notify": b"\1", b"timeout": integer(0)})}, "ready", "ready: timeout is 0"),
+        (0x0109, {b"restart": box({b"policy": b"now"})}, "restart", "restart: policy is not of type text"),
+        (0x0109, {b"log": box({b"path": b"l"})}, "log", "log: the path is 'l'"),
+    ],
+)
+def test_a_record_that_breaks_its_rules_is_refused(
+    command: int, pairs: dict[bytes, bytes], field: str, what: str
+) -> None:
+    """By the name of the field that it is, and that stands once in what is told."""
+    _, server = greeted()
+    server.receive(message(5, command, box({b"process": b"1"} | pairs)))
+    ((_, refusal),) = requests(server)
+    assert isinstance(refusal, BadRequest)
+    assert refusal.field == field
+    assert str(refusal).startswith(what)
 
 
 @pytest.mark.parametrize(

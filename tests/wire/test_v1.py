@@ -22,8 +22,26 @@ from netdaemon.errors import (
 )
 from netdaemon.wire import v1
 from netdaemon.wire.answers import Attached, End, Failure, Listing, Ok, Output, Started, Status, Taken
-from netdaemon.wire.commands import Attach, Data, Detach, Info, Kill, List, Request, Start
+from netdaemon.wire.commands import (
+    REQUESTS,
+    Again,
+    Attach,
+    Change,
+    Data,
+    Detach,
+    Info,
+    Kill,
+    List,
+    Prune,
+    Reload,
+    Request,
+    Start,
+    Stop,
+    Watch,
+)
 from netdaemon.wire.records import Pty, Reason, Scope, State
+from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
+from netdaemon.wire.told import ProcessRecord
 from tests.wire.support import RECORD, attached, greeted, message, messages, requests
 
 PACKETS = pytest.mark.parametrize("packets", [False, True], ids=["stream", "packets"])
@@ -161,6 +179,11 @@ def test_the_client_knows_what_it_is_attached_to(request_: Request) -> None:
         (Start(argv=("a",), attach=True, channels=(1,)), "no 'channels' in START"),
         (Start(argv=("a",), attach=True, read_only=True), "no 'read_only' in START"),
         (Start(argv=("a",), attach=True, path="b"), "the path serves as it"),
+        (Start(argv=("a",), attach=True, stop=(Step(kill=True),)), "no 'stop' in START"),
+        (Start(argv=("a",), attach=True, restart=Restart(policy=Policy.NEVER)), "no 'restart' in START"),
+        (Start(argv=("a",), attach=True, ready=Ready(notify=True)), "no 'ready' in START"),
+        (Start(argv=("a",), attach=True, watchdog=1000), "no 'watchdog' in START"),
+        (Start(argv=("a",), attach=True, log=Log(path="/l")), "no 'log' in START"),
         (Start(argv=("a", "\ud800"), attach=True), "cannot be sent"),
         (Attach(process="1", from_=-5), "no 'from' in ATTACH"),
         (Attach(process="1", channels=(1,)), "no 'channels' in ATTACH"),
@@ -170,6 +193,13 @@ def test_the_client_knows_what_it_is_attached_to(request_: Request) -> None:
         (List(after="a"), "no 'after' in LIST"),
         (List(limit=5), "no 'limit' in LIST"),
         (Data(to=2, at=0), "no 'at' in DATA"),
+        (Data(to=2, generation=0), "no 'generation' in DATA"),
+        (Stop(process="1"), "no STOP"),
+        (Again(process="1"), "no RESTART"),
+        (Watch(), "no WATCH"),
+        (Change(process="1"), "no CHANGE"),
+        (Prune(), "no PRUNE"),
+        (Reload(), "no RELOAD"),
         (Data(to=2, channel=-1), "channel -1"),
         (Data(to=2, channel=0x10000), "channel 65536"),
         (Data(to=2, payload=bytes(0x10000)), "a buffer of 65536 bytes"),
@@ -231,17 +261,48 @@ def test_a_reply_that_version_1_does_not_have() -> None:
         (State.RUNNING, 77, None, None, (1, 77)),
         (State.RUNNING, 0x12345, None, None, (1, 0x2345)),
         (State.STOPPING, 77, None, None, (1, 77)),
-        (State.BACKOFF, None, 1, None, (1, 0)),
+        (State.BACKOFF, None, 1, None, (2, 1)),
+        (State.BACKOFF, None, None, 11, (3, 11)),
+        (State.BACKOFF, None, None, None, (2, 0xFFFF)),
         (State.EXITED, 77, 0, None, (2, 0)),
         (State.EXITED, 77, 255, None, (2, 255)),
         (State.EXITED, 77, None, 9, (3, 9)),
         (State.EXITED, 77, None, None, (2, 0xFFFF)),
         (State.FAILED, None, None, None, (2, 0xFFFF)),
+        (State.FAILED, None, 3, None, (2, 3)),
+        (State.FAILED, None, None, 9, (3, 9)),
     ],
 )
 def test_status_words(state: State, pid: int, code: int, signal: int, words: tuple[int, int]) -> None:
     """A status that the kernel could not tell is never a success."""
     assert v1.status_words(state, pid, code, signal) == words
+
+
+def test_each_state_has_status_words() -> None:
+    """1 where there is a child, or will be at once, and never where there is none."""
+    told = {state: v1.status_words(state, 77, 0, None)[0] for state in State}
+    assert told == {
+        State.STARTING: 1,
+        State.RUNNING: 1,
+        State.STOPPING: 1,
+        State.BACKOFF: 2,
+        State.EXITED: 2,
+        State.FAILED: 2,
+    }
+
+
+def test_a_record_is_told_as_a_status_is() -> None:
+    """In ATTACHED and LIST, of a process that is between two runs, too."""
+    client, server = greeted(1)
+    record = ProcessRecord(id="p", argv=("a",), state=State.BACKOFF, generation=2, signal=11, due=5)
+    for request, reply in (
+        (List(), Listing(processes=(record,))),
+        (Attach(process="p"), Attached(process=record)),
+    ):
+        id, octets = client.request(request)
+        server.receive(octets)
+        list(requests(server))
+        assert server.reply(id, reply).endswith(b"p\0\0\3\0\x0b")
 
 
 @pytest.mark.parametrize("status", [0, 4, 0xFFFF])
@@ -312,7 +373,7 @@ def test_garbage_in_a_body_is_a_request_or_refused(body: bytes, command: int) ->
         assert isinstance(request, Request | Refusal)
 
 
-@pytest.mark.parametrize("command", [0x0104, 0x0105, 0x0106, 0x0107, 0x0204, 0x0206, 0x0301, 0x0303])
+@pytest.mark.parametrize("command", sorted(set(REQUESTS) - v1.REQUEST_CODES - {0x0001}))
 def test_requests_of_version_2_are_unknown(command: int) -> None:
     refusal = refusal_of(message(9, command, b"\0\0"))
     assert isinstance(refusal, UnknownCommand)
