@@ -13,11 +13,22 @@ if TYPE_CHECKING:
     from netdaemon.client.connect import connect as connect
     from netdaemon.client.output import Listener as Listener
     from netdaemon.client.remote import RemoteProcess as RemoteProcess
+    from netdaemon.client.watch import Watch as Watch
     from netdaemon.errors import *  # noqa: F403
     from netdaemon.wire.answers import Gap as Gap
+    from netdaemon.wire.answers import Happened as Happened
     from netdaemon.wire.answers import Output as Output
     from netdaemon.wire.answers import Status as Status
+    from netdaemon.wire.answers import Stopped as Stopped
     from netdaemon.wire.records import Pty as Pty
+    from netdaemon.wire.records import State as State
+    from netdaemon.wire.specs import Log as Log
+    from netdaemon.wire.specs import Policy as Policy
+    from netdaemon.wire.specs import Ready as Ready
+    from netdaemon.wire.specs import Restart as Restart
+    from netdaemon.wire.specs import Step as Step
+    from netdaemon.wire.told import Happening as Happening
+    from netdaemon.wire.told import Stats as Stats
 
 # Where each name is: it is loaded when it is asked for, so that scripts that use the rest need not have Twisted.
 _PLACES = {
@@ -29,6 +40,17 @@ _PLACES = {
     "Gap": "netdaemon.wire.answers",
     "Status": "netdaemon.wire.answers",
     "Pty": "netdaemon.wire.records",
+    "State": "netdaemon.wire.records",
+    "Watch": "netdaemon.client.watch",
+    "Happened": "netdaemon.wire.answers",
+    "Stopped": "netdaemon.wire.answers",
+    "Happening": "netdaemon.wire.told",
+    "Stats": "netdaemon.wire.told",
+    "Step": "netdaemon.wire.specs",
+    "Restart": "netdaemon.wire.specs",
+    "Policy": "netdaemon.wire.specs",
+    "Ready": "netdaemon.wire.specs",
+    "Log": "netdaemon.wire.specs",
 }
 
 

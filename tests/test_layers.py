@@ -26,6 +26,8 @@ LAYERS = (
     "defaults",
     "watching",
     "reasons",
+    "declared",
+    "resumption",
     "systemd",
     "sockets",
     "process",
@@ -49,6 +51,8 @@ STANDS_ON = {
     "signal_names": (),
     "watching": (),
     "reasons": (),
+    "declared": ("wire",),
+    "resumption": ("errors", "wire"),
     "systemd": (),
 }
 

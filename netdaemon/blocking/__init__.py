@@ -18,5 +18,6 @@ from netdaemon.blocking.process import RemoteProcess
 from netdaemon.blocking.reconnecting import PATIENCE
 from netdaemon.blocking.stdin import Stdin
 from netdaemon.blocking.timeouts import DEFAULT_TIMEOUT
+from netdaemon.blocking.watch import Watch
 
-__all__ = ["DEFAULT_TIMEOUT", "PATIENCE", "Client", "Link", "Pending", "RemoteProcess", "Stdin", "connect"]
+__all__ = ["DEFAULT_TIMEOUT", "PATIENCE", "Client", "Link", "Pending", "RemoteProcess", "Stdin", "Watch", "connect"]

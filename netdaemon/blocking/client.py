@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from netdaemon import defaults
 from netdaemon.blocking.link import Link
 from netdaemon.blocking.process import RemoteProcess
 from netdaemon.blocking.reconnecting import PATIENCE
 from netdaemon.blocking.timeouts import DEFAULT, DEFAULT_TIMEOUT, Timeout
+from netdaemon.blocking.watch import Watch
+from netdaemon.declared import Declared, OsText, argv_of, declared, steps_of
 from netdaemon.defaults import meaning
 from netdaemon.errors import ConnectFailed, NetdaemonError, TimedOut
 from netdaemon.signal_names import number_of
-from netdaemon.wire.answers import DaemonInfo, Listing, Message, OfProcess, Started
-from netdaemon.wire.commands import Attach, Info, Inspect, Kill, List, Remove, Shutdown, Start, Wait
-from netdaemon.wire.records import Fate, Pty, Scope, Until
+from netdaemon.wire import commands
+from netdaemon.wire.answers import Changed, DaemonInfo, Listing, Message, OfProcess, Pruned, Started, Stopped
+from netdaemon.wire.commands import (
+    Again,
+    Attach,
+    Change,
+    Info,
+    Inspect,
+    Kill,
+    List,
+    Prune,
+    Reload,
+    Remove,
+    Shutdown,
+    Start,
+    Stop,
+    Wait,
+)
+from netdaemon.wire.records import Fate, Scope, Until
+from netdaemon.wire.specs import Step
 from netdaemon.wire.told import ProcessRecord
 
 C = TypeVar("C", bound="Client")
@@ -27,16 +46,9 @@ C = TypeVar("C", bound="Client")
 KEY_BYTES = 8
 
 
-class StartOptions(TypedDict, total=False):
+class StartOptions(Declared, total=False):
     """What a start may say besides ``argv``."""
 
-    path: str | None
-    env: Mapping[str, str] | None
-    cwd: str | None
-    name: str | None
-    labels: Mapping[str, str] | None
-    pty: Pty | None
-    merge: bool | None
     keep: int | None
     key: str | None
 
@@ -50,7 +62,7 @@ class Client(Link):
 
     def start(
         self,
-        argv: Iterable[str],
+        argv: Iterable[OsText],
         *,
         hold: int | None = None,
         read_only: bool | None = None,
@@ -60,7 +72,9 @@ class Client(Link):
         """Run a program and attach to it, so that nothing of its output is missed.
 
         :param argv: the program and its arguments. Without a slash it is looked for in PATH of *env*.
-        :param env: the whole environment of the program; nothing is added.
+        :param options: ``keep``, the bytes of output that the daemon keeps; ``key``, below; and what
+            `netdaemon.declared.Declared` has: ``path``, ``env``, ``cwd``, ``name``, ``labels``, ``pty``, ``merge``,
+            ``stop``, ``restart``, ``ready``, ``watchdog``, ``log``. ``env`` is the whole environment of the program.
         :param hold: milliseconds for which a slow reader may hold the program back; -1 for ever, 0 drops.
         :param key: the same start with the same key finds the process that the first one started. A client that
             reconnects takes a random one where none is given, so that it can ask again and start one process only.
@@ -70,13 +84,14 @@ class Client(Link):
         return self._attached(request, timeout)
 
     def start_detached(
-        self, argv: Iterable[str], *, timeout: Timeout = DEFAULT, **options: Unpack[StartOptions]
+        self, argv: Iterable[OsText], *, timeout: Timeout = DEFAULT, **options: Unpack[StartOptions]
     ) -> ProcessRecord:
         """Run a program and leave it alone; its record. Parameters as for `start`."""
         return self.call(self._start(argv, options), Started, timeout).process
 
-    def _start(self, argv: Iterable[str], options: StartOptions) -> Start:
-        request = _start(argv, options)
+    def _start(self, argv: Iterable[OsText], options: StartOptions) -> Start:
+        # An option that there is not is a TypeError.
+        request = Start(argv=argv_of(argv), **declared(options))
         if request.key is None and self.resumes:
             return replace(request, key=os.urandom(KEY_BYTES).hex())
         return request
@@ -126,6 +141,88 @@ class Client(Link):
         """The record of one process."""
         return self.call(Inspect(process=process), OfProcess, timeout).process
 
+    def look(self, process: str, *, stats: bool = False, timeout: Timeout = DEFAULT) -> OfProcess:
+        """The record of one process, how its log stands (``logged``), and with *stats* what it uses (``stats``)."""
+        return self.call(Inspect(process=process, stats=stats or None), OfProcess, timeout)
+
+    def watch(
+        self, *select: str, since: str | None = None, stats: int | None = None, timeout: Timeout = DEFAULT
+    ) -> Watch:
+        """Be told what happens to the processes that match every term, now and from now on.
+
+        :param since: the `Watch.cursor` of an earlier watch: what has happened since comes first. None, or one that
+            the daemon does not know any more: a snapshot comes first, an event for each process as it is.
+        :param stats: tell what they use, too, every so many milliseconds.
+        :param timeout: seconds until the daemon has agreed; the events take as long as they take.
+        """
+        pending = self.submit(commands.Watch(select=select or None, since=since, stats=stats))
+        self.wait_for(pending, timeout)
+        assert pending.watch is not None
+        return pending.watch
+
+    def stop(
+        self,
+        process: str,
+        *,
+        steps: Sequence[Step] | None = None,
+        generation: int | None = None,
+        timeout: Timeout = None,
+    ) -> Stopped:
+        """Stop a process by the steps that it was declared with, or by *steps*; it is not started again by itself.
+
+        Whoever asks while it is being stopped joins that. As long as that takes, unless *timeout* says otherwise.
+
+        :return: with the step that worked, or ``already`` if it was not running.
+        :raises NotStopped: all steps were taken, and it still runs.
+        :raises WrongGeneration: it has been started anew since *generation*.
+        """
+        taken = None if steps is None else steps_of(steps)
+        return self.call(Stop(process=process, steps=taken, generation=generation), Stopped, timeout)
+
+    def restart(self, process: str, *, generation: int | None = None, timeout: Timeout = None) -> ProcessRecord:
+        """Stop a process if it runs, and start it again; its record when the next generation runs.
+
+        :raises NotStopped: all steps of its stop were taken, and it still runs.
+        :raises LaunchFailed: it could not be started again; ``stage`` and ``errno`` say why.
+        :raises WrongGeneration: it has been started anew since *generation*: perhaps by this, if the connection was
+            lost before the reply.
+        """
+        return self.call(Again(process=process, generation=generation), OfProcess, timeout).process
+
+    def change(
+        self,
+        process: str,
+        argv: Iterable[OsText] | None = None,
+        *,
+        whole: bool = False,
+        generation: int | None = None,
+        timeout: Timeout = DEFAULT,
+        **said: Unpack[Declared],
+    ) -> Changed:
+        """Change what a process was started with.
+
+        Name, labels, ``stop``, ``restart`` and ``log`` count from now on; the rest from its next start on, which the
+        reply tells with ``restart``.
+
+        :param said: as for `start`; what is left out stays as it is.
+        :param whole: what is left out becomes what it is where nothing is said; *argv* is needed then.
+        """
+        request = Change(
+            process=process,
+            argv=None if argv is None else argv_of(argv),
+            whole=whole or None,
+            generation=generation,
+            **declared(said),
+        )
+        return self.call(request, Changed, timeout)
+
+    def prune(self, *select: str, age: int | None = None, timeout: Timeout = DEFAULT) -> int:
+        """Forget all processes that have exited and match every term; how many they were.
+
+        :param age: only those that exited at least so many milliseconds ago.
+        """
+        return self.call(Prune(select=select or None, age=age), Pruned, timeout).count
+
     def kill(
         self,
         process: str,
@@ -155,23 +252,13 @@ class Client(Link):
         """What the daemon is, allows and has."""
         return self.call(Info(), DaemonInfo, timeout)
 
+    def reload(self, *, timeout: Timeout = DEFAULT) -> None:
+        """Have the daemon open its log files again."""
+        self.call(Reload(), Message, timeout)
+
     def shutdown(self, processes: Fate | None = None, *, timeout: Timeout = DEFAULT) -> None:
         """End the daemon; the connection is closed by it when it has."""
         self.call(Shutdown(processes=processes), Message, timeout)
-
-
-def _start(argv: Iterable[str], options: StartOptions) -> Start:
-    if isinstance(argv, str | bytes):
-        raise TypeError(f"argv is a list of the program and its arguments, as [{argv!r}], and not {argv!r}")
-    rest: dict[str, Any] = dict(options)
-    env, labels = rest.pop("env", None), rest.pop("labels", None)
-    return Start(
-        argv=tuple(argv),
-        env=None if env is None else tuple(map("=".join, env.items())),
-        labels=None if labels is None else tuple(map("=".join, labels.items())),
-        # An option that there is not is a TypeError.
-        **rest,
-    )
 
 
 def connect(

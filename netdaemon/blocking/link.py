@@ -16,6 +16,7 @@ from netdaemon.blocking.process import RemoteProcess
 from netdaemon.blocking.reconnecting import PATIENCE, Retrying, passes, repeatable, unanswered
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.blocking.transport import Transport
+from netdaemon.blocking.watch import Watch
 from netdaemon.errors import (
     ConnectionClosed,
     ConversationAborted,
@@ -26,7 +27,7 @@ from netdaemon.errors import (
     ShuttingDown,
     TimedOut,
 )
-from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Welcome
+from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Watching, Welcome
 from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request, Shutdown
 from netdaemon.wire.records import Reason
@@ -42,7 +43,7 @@ class Link:
     its own uses `submit`, `fileno`, `wanted`, `due` and `work` instead, none of which waits.
 
     What attachments have received and nobody has taken is bounded: past `process.QUEUE_MOST` the daemon is asked to
-    pause that one (FLOW), and to go on once most of it has been taken.
+    pause that one (FLOW), and to go on once most of it has been taken. A subscription is left, and taken up again.
 
     When the connection is lost and there is *dial*, a new one is made, attachments are attached anew where they were,
     and what was not answered is asked again if that changes nothing (`reconnecting.repeatable`). What is submitted
@@ -89,8 +90,8 @@ class Link:
         # In the order in which they are to be sent: for want of a connection, or of their attachment on it.
         self._waiting: list[Pending] = []
         # By their ids on this connection; between two, on the one before.
-        self._attachments: dict[int, RemoteProcess] = {}
-        self._resuming: set[RemoteProcess] = set()
+        self._attachments: dict[int, RemoteProcess | Watch] = {}
+        self._resuming: set[RemoteProcess | Watch] = set()
         self._poll = select.poll()
         self._polled = (-1, 0)
         self._transport = self._open(sock, 0)
@@ -142,7 +143,7 @@ class Link:
             return None
         if self._version and not self._established:
             return self._retrying.left(trying=self._transport.fileno() >= 0)
-        waits = [process.stdin.due for process in self._attachments.values() if process.stdin.due is not None]
+        waits = [due for process in self._attachments.values() if (due := process.due) is not None]
         return max(0.0, min(waits) - monotonic()) if waits else None
 
     def work(self, ready: int = select.POLLIN | select.POLLOUT) -> None:
@@ -158,21 +159,23 @@ class Link:
                 if ready & ~select.POLLOUT:
                     self._transport.receive()
                 for process in list(self._attachments.values()):
-                    if process.stdin.due is not None:
-                        process.stdin.work()
+                    if process.due is not None:
+                        process.work()
                 self._transport.flush()
             if self._version and not self._established and self._retrying.over:
                 self._finish(self._retrying.verdict())
         if self.lost is not None:
             raise self.lost
 
-    def submit(self, request: Request, on_answer: OnAnswer | None = None) -> Pending:
+    def submit(self, request: Request, on_answer: OnAnswer | None = None, *, watch: Watch | None = None) -> Pending:
         """Send *request* as soon as there is a connection that takes it; does not wait.
 
         :param on_answer: called with the reply, or with the error that stands for it: also when it is over.
+        :param watch: what the request, a WATCH, is for; there is a new one unless said.
         :raises LocalProtocolError, TooLarge: it cannot be sent.
         """
         pending = Pending(request, on_answer)
+        pending.watch = watch
         if self.lost is not None:
             pending.settle(self.lost)
             return pending
@@ -264,12 +267,16 @@ class Link:
         self._retrying.proved()
         if pending.resumes is not None:
             self._resumed(pending.resumes, message)
-        elif isinstance(message, Attached):
+        elif isinstance(message, Attached | Watching):
             if pending.abandoned:
                 # Nobody waits for it any more, and nobody would read it.
                 self.submit(Detach(to=id))
-            else:
+            elif isinstance(message, Attached):
                 pending.process = self._attachments[id] = RemoteProcess(self, id, message, pending.request)
+            else:
+                pending.watch = self._attachments[id] = pending.watch or Watch(self, pending.request)
+                pending.watch.attachment = id
+                pending.watch.resumed(message)
         elif isinstance(pending.request, Shutdown) and not isinstance(message, Refusal):
             self._agreed_to_end = True
         pending.settle(message)
@@ -311,14 +318,14 @@ class Link:
         if self._established and self._on_reconnected is not None:
             self._on_reconnected()
 
-    def _resumed(self, process: RemoteProcess, message: Message | Refusal) -> None:
-        """ATTACH on a new connection was answered."""
+    def _resumed(self, process: RemoteProcess | Watch, message: Message | Refusal) -> None:
+        """ATTACH or WATCH on a new connection was answered."""
         if isinstance(message, ShuttingDown):
             # It goes, too; the next one may have the process still.
             return
         self._resuming.discard(process)
-        if isinstance(message, Attached):
-            process.resumed(message)
+        if isinstance(message, Attached | Watching):
+            process.resumed(message)  # type: ignore[arg-type]  # the answer to what it asked
         elif isinstance(message, Refusal):
             del self._attachments[process.attachment]
             if isinstance(message, NoSuchProcess):

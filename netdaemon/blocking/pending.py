@@ -11,6 +11,7 @@ from netdaemon.wire.commands import Request
 
 if TYPE_CHECKING:
     from netdaemon.blocking.process import RemoteProcess
+    from netdaemon.blocking.watch import Watch
 
 OnAnswer = Callable[[Message | NetdaemonError], None]
 
@@ -22,11 +23,12 @@ class Pending:
     :ivar answer: a reply, or the error to raise; None until it has come.
     :ivar abandoned: nobody waits for the answer any more.
     :ivar process: the attachment, if the answer is one.
-    :ivar target: the attachment that the request is about (its ``to``).
-    :ivar resumes: the attachment that the request attaches anew, on a new connection.
+    :ivar watch: the subscription, if the request is for one.
+    :ivar target: the attachment or subscription that the request is about (its ``to``).
+    :ivar resumes: what the request takes up anew, on a new connection.
     """
 
-    __slots__ = ("_on_answer", "abandoned", "answer", "id", "process", "request", "resumes", "target")
+    __slots__ = ("_on_answer", "abandoned", "answer", "id", "process", "request", "resumes", "target", "watch")
 
     def __init__(self, request: Request, on_answer: OnAnswer | None = None) -> None:
         self.id = 0
@@ -34,8 +36,9 @@ class Pending:
         self.answer: Message | NetdaemonError | None = None
         self.abandoned = False
         self.process: RemoteProcess | None = None
-        self.target: RemoteProcess | None = None
-        self.resumes: RemoteProcess | None = None
+        self.watch: Watch | None = None
+        self.target: RemoteProcess | Watch | None = None
+        self.resumes: RemoteProcess | Watch | None = None
         self._on_answer = on_answer
 
     def settle(self, answer: Message | NetdaemonError) -> None:

@@ -97,6 +97,15 @@ class RemoteProcess:
         """Whether the status that it exited has been received; all the output before it has been, too."""
         return self.status is not None and self.status.state in _FINISHED
 
+    @property
+    def due(self) -> float | None:
+        """When `work` is to be called although nothing has arrived, as `time.monotonic` has it."""
+        return self.stdin.due
+
+    def work(self) -> None:
+        """Send what may be sent now."""
+        self.stdin.work()
+
     # --- events ------------------------------------------------------------------------------------------------------
 
     def arrived(self, event: Event) -> bool:

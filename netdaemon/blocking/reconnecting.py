@@ -8,7 +8,23 @@ from os import urandom
 from time import monotonic
 
 from netdaemon.errors import ConnectionClosed, NetdaemonError
-from netdaemon.wire.commands import Attach, Flow, Info, Inspect, List, Request, Resize, Start, Wait
+from netdaemon.wire.commands import (
+    Again,
+    Attach,
+    Change,
+    Flow,
+    Info,
+    Inspect,
+    List,
+    Prune,
+    Reload,
+    Request,
+    Resize,
+    Start,
+    Stop,
+    Wait,
+    Watch,
+)
 
 # Seconds from the loss until it is over for good. A daemon that was killed or upgraded is back within one; what is not
 # back after a minute has somebody looking at it, and whoever waits should hear of it.
@@ -25,7 +41,7 @@ STEADY = 1.0
 PASSING = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EAGAIN)
 
 # What may be carried out twice and is as if it were once.
-_REPEATABLE = (Info, List, Inspect, Wait, Attach, Resize, Flow)
+_REPEATABLE = (Info, List, Inspect, Wait, Attach, Watch, Stop, Change, Prune, Reload, Resize, Flow)
 
 
 def passes(error: OSError) -> bool:
@@ -35,12 +51,16 @@ def passes(error: OSError) -> bool:
 
 def repeatable(request: Request) -> bool:
     """Whether a request whose answer was lost can be sent again: it changes nothing, or nothing more."""
-    return isinstance(request, _REPEATABLE) or (isinstance(request, Start) and request.key is not None)
+    if isinstance(request, Start):
+        return request.key is not None
+    if isinstance(request, Again):
+        return request.generation is not None
+    return isinstance(request, _REPEATABLE)
 
 
 def unanswered(request: Request, error: NetdaemonError) -> ConnectionClosed:
     """What the caller of a request gets that was lost with its connection and cannot be repeated."""
-    word = type(request).__name__.upper()
+    word = "RESTART" if isinstance(request, Again) else type(request).__name__.upper()
     return ConnectionClosed(f"the daemon went before it answered ({error}): whether {word} was carried out is unknown")
 
 

@@ -28,7 +28,22 @@ from netdaemon.errors import (
     TimedOut,
 )
 from netdaemon.wire.answers import Ok, Reply, Welcome
-from netdaemon.wire.commands import Attach, Info, Inspect, List, Request, Shutdown, Start, Wait
+from netdaemon.wire.commands import (
+    Again,
+    Attach,
+    Change,
+    Info,
+    Inspect,
+    List,
+    Prune,
+    Reload,
+    Request,
+    Shutdown,
+    Start,
+    Stop,
+    Wait,
+    Watch,
+)
 from netdaemon.wire.records import Fate
 
 # Seconds for which a daemon that is gone is waited for: one that is restarted listens again in well under a second, and
@@ -50,8 +65,8 @@ AWAY = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EAGAIN)
 # What an ABORT says when a rule was broken; doing the same again would end the same.
 BROKEN_RULES = (errno.EBADMSG, errno.EMSGSIZE)
 
-# Carried out twice they do what they do once. A START is one of them by its key.
-IDEMPOTENT = frozenset({Info, List, Inspect, Wait, Attach})
+# Carried out twice they do what they do once. So do a START with a key and a RESTART of a certain generation.
+IDEMPOTENT = frozenset({Info, List, Inspect, Wait, Attach, Watch, Stop, Change, Prune, Reload})
 
 Accept = Callable[[Session, int, Any], object]
 
@@ -152,8 +167,8 @@ class Line:
             asking.addCallback(self._leave)
         return asking
 
-    def attach(self, message: Start | Attach, accept: Accept) -> Deferred[Any]:
-        """Ask for an attachment.
+    def attach(self, message: Start | Attach | Watch, accept: Accept) -> Deferred[Any]:
+        """Ask for an attachment or a subscription.
 
         :param accept: called with the session, the id on it and the reply, as soon as that comes; the result is told.
         """
@@ -353,8 +368,11 @@ class Line:
 
 
 def _may_be_repeated(message: Request) -> bool:
-    kind = type(message)
-    return kind in IDEMPOTENT or (kind is Start and message.key is not None)  # type: ignore[attr-defined]
+    if isinstance(message, Start):
+        return message.key is not None
+    if isinstance(message, Again):
+        return message.generation is not None
+    return type(message) in IDEMPOTENT
 
 
 def _is_final(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ from netdaemon.errors import (
     refusal_from_errno,
 )
 from netdaemon.interfaces import IDirectTransport
-from netdaemon.wire.answers import Attached, End, Event, Welcome
+from netdaemon.wire.answers import OPENING, End, Event, Welcome
 from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request
 from netdaemon.wire.connection import VERSION
@@ -41,7 +41,7 @@ _log = Logger()
 
 
 class Sink(Protocol):
-    """Where the events of one attachment go."""
+    """Where the events of one attachment or subscription go."""
 
     def event(self, message: Event) -> None:
         """Something was told; it may be END, after which nothing follows. Must not raise."""
@@ -150,7 +150,7 @@ class Session(TwistedProtocol):
         return id, waiting
 
     def adopt(self, id: int, sink: Sink) -> None:
-        """The events of attachment *id* go to *sink*; to be called in the callback of the ATTACHED reply."""
+        """The events of attachment or subscription *id* go to *sink*; to be called in the callback of the reply."""
         self._sinks[id] = sink
 
     def hold_reading(self, held: bool) -> None:
@@ -212,7 +212,7 @@ class Session(TwistedProtocol):
                     waiting.errback(message)
                 else:
                     waiting.callback(message)
-                    if type(message) is Attached and id not in sinks:
+                    if type(message) in OPENING and id not in sinks:
                         # Whoever asked for it has gone: the Deferred was cancelled.
                         self._ignore(self.request(Detach(to=id)))
         except ConversationAborted as aborted:

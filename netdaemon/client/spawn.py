@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IProcessProtocol
 
 from netdaemon.client.spawned import SpawnedProcess
+from netdaemon.declared import OsText
 from netdaemon.wire.commands import FOR_EVER
 from netdaemon.wire.records import Channel, Pty
 
 if TYPE_CHECKING:
-    from netdaemon.client.client import Client, OsText
+    from netdaemon.client.client import Client
 
 # What Twisted has where nothing is said.
 DEFAULT_CHILD_FDS: Mapping[int, int | str] = {Channel.STDIN: "w", Channel.STDOUT: "r", Channel.STDERR: "r"}

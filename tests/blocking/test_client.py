@@ -9,24 +9,43 @@ import pytest
 
 from netdaemon import blocking
 from netdaemon.blocking import RemoteProcess, process
-from netdaemon.errors import BadRequest, Denied, NameTaken, NoSuchProcess, Refusal
-from netdaemon.wire.answers import DaemonInfo, End, Event, Listing, OfProcess, Ok, Reply, Started
+from netdaemon.errors import BadRequest, Denied, NameTaken, NoSuchProcess, NotStopped, Refusal, WrongGeneration
+from netdaemon.wire.answers import (
+    Changed,
+    DaemonInfo,
+    End,
+    Event,
+    Listing,
+    OfProcess,
+    Ok,
+    Pruned,
+    Reply,
+    Started,
+    Stopped,
+)
 from netdaemon.wire.commands import (
+    Again,
     Attach,
+    Change,
     Detach,
     Flow,
     Info,
     Inspect,
     Kill,
     List,
+    Prune,
+    Reload,
     Remove,
     Request,
     Resize,
     Shutdown,
     Start,
+    Stop,
     Wait,
 )
-from netdaemon.wire.records import Fate, Reason, Scope, Until
+from netdaemon.wire.records import Fate, Pty, Reason, Scope, Until
+from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
+from netdaemon.wire.told import Logged, Stats
 from tests.blocking.support import RECORD, attached, fake
 
 
@@ -143,10 +162,74 @@ def test_what_is_exported() -> None:
 
 def test_what_there_is_not_is_a_type_error() -> None:
     """Before anything is sent: an option that is misspelt, an argv that is a string, an environment that is none."""
-    from netdaemon.blocking.client import _start
+    with fake(lambda request: Started(process=RECORD)) as (client, daemon):
+        for options in ({"nmae": "x"}, {"env": {"A": 1}}, {"ready": "listening"}, {"stop": ["TERM"]}):
+            with pytest.raises(TypeError):
+                client.start_detached(["/bin/true"], **options)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="list"):
+            client.start_detached("/bin/true")
+        with pytest.raises(ValueError, match="restart is 'sometimes'"):
+            client.start_detached(["/bin/true"], restart="sometimes")
+    assert daemon.requests == []
 
-    for options in ({"nmae": "x"}, {"env": {"A": 1}}):
-        with pytest.raises(TypeError):
-            _start(["/bin/true"], options)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="list"):
-        _start("/bin/true", {})
+
+def test_managing_verbs_send_their_requests_and_return_what_the_reply_has() -> None:
+    stats, logged = Stats(processes=2), Logged(offset=7)
+    answers: dict[type[Request], Reply] = {
+        Start: Started(process=RECORD),
+        Stop: Stopped(process=RECORD, step="signal TERM"),
+        Again: OfProcess(process=RECORD),
+        Change: Changed(process=RECORD, restart=True),
+        Prune: Pruned(count=3),
+        Inspect: OfProcess(process=RECORD, stats=stats, logged=logged),
+    }
+    steps = (Step(stdin=b"quit\n"), Step(kill=True))
+    with fake(lambda request: answers.get(type(request), Ok())) as (client, daemon):
+        client.start_detached(
+            [b"x"], stop=steps, restart="always", ready=Ready(output="up"), watchdog=1000, log="/l", pty=True
+        )
+        assert client.stop("n") == Stopped(process=RECORD, step="signal TERM")
+        client.stop("n", steps=list(steps), generation=2)
+        assert client.restart("n", generation=4) == RECORD
+        assert client.change("n", labels={"a": "b"}, restart=Policy.NEVER).restart
+        client.change("n", ["y"], whole=True, generation=1, log=Log(path="/m", files=1))
+        assert client.prune("state=exited", age=5) == 3
+        assert client.look("n", stats=True) == OfProcess(process=RECORD, stats=stats, logged=logged)
+        client.look("n")
+        client.reload()
+    assert daemon.requests == [
+        Start(
+            argv=("x",),
+            stop=steps,
+            restart=Restart(policy=Policy.ALWAYS),
+            ready=Ready(output="up"),
+            watchdog=1000,
+            log=Log(path="/l"),
+            pty=Pty(),
+        ),
+        Stop(process="n"),
+        Stop(process="n", steps=steps, generation=2),
+        Again(process="n", generation=4),
+        Change(process="n", labels=("a=b",), restart=Restart(policy=Policy.NEVER)),
+        Change(process="n", argv=("y",), whole=True, generation=1, log=Log(path="/m", files=1)),
+        Prune(select=("state=exited",), age=5),
+        Inspect(process="n", stats=True),
+        Inspect(process="n"),
+        Reload(),
+    ]
+
+
+@pytest.mark.parametrize("refusal", [NotStopped("it runs"), WrongGeneration("2", process="x"), Denied("no")])
+def test_a_refusal_of_a_managing_verb_is_raised_by_its_class(refusal: Refusal) -> None:
+    with fake(lambda request: refusal) as (client, _):
+        for ask in (
+            lambda: client.stop("x"),
+            lambda: client.restart("x"),
+            lambda: client.change("x", name="y"),
+            lambda: client.prune(),
+            lambda: client.look("x"),
+            lambda: client.reload(),
+            lambda: client.watch(),
+        ):
+            with pytest.raises(type(refusal)):
+                ask()

@@ -11,7 +11,9 @@ from netdaemon.blocking.reconnecting import DELAY_FIRST, DELAY_MOST, STEADY, Ret
 from netdaemon.errors import ConnectionClosed
 from netdaemon.wire.commands import (
     REQUESTS,
+    Again,
     Attach,
+    Change,
     Data,
     Detach,
     Flow,
@@ -20,12 +22,16 @@ from netdaemon.wire.commands import (
     Inspect,
     Kill,
     List,
+    Prune,
+    Reload,
     Remove,
     Request,
     Resize,
     Shutdown,
     Start,
+    Stop,
     Wait,
+    Watch,
 )
 
 REASON = ConnectionClosed("the daemon closed the connection")
@@ -132,6 +138,13 @@ EACH: list[tuple[Request, bool]] = [
     (Attach(process="x"), True),
     (Resize(to=1, rows=1, columns=1), True),
     (Flow(to=1, paused=True), True),
+    (Watch(), True),
+    (Stop(process="x"), True),
+    (Change(process="x", name="y"), True),
+    (Prune(), True),
+    (Reload(), True),
+    (Again(process="x", generation=1), True),
+    (Again(process="x"), False),
     (Start(argv=("x",), key="k"), True),
     (Start(argv=("x",)), False),
     (Kill(process="x", signal=1), False),
@@ -154,6 +167,7 @@ def test_every_request_is_decided_on() -> None:
 def test_what_is_not_repeated_is_unknown() -> None:
     error = unanswered(Kill(process="x", signal=1), REASON)
     assert str(error) == f"the daemon went before it answered ({REASON}): whether KILL was carried out is unknown"
+    assert "RESTART" in str(unanswered(Again(process="x"), REASON))
 
 
 def test_it_knows_no_sockets() -> None:
