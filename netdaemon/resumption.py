@@ -135,6 +135,8 @@ class Events:
             self._items.append(reply.cursor)
         elif reply.fresh:
             self._begin(reply.cursor)
+        elif self.cursor is None:
+            self.cursor = reply.cursor
 
     def _begin(self, cursor: str) -> None:
         self.fresh_count += 1
