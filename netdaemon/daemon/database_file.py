@@ -13,6 +13,9 @@ from urllib.parse import quote
 
 from netdaemon.errors import NetdaemonError
 
+# Bytes of the smallest page.
+SMALLEST = 512
+
 # "netd": tells a file of ours from any other program's.
 APPLICATION = 0x6E657464
 
@@ -63,7 +66,7 @@ CREATE INDEX gone ON processes (n) WHERE state = 2;
 
 
 class DatabaseUnusable(NetdaemonError):
-    """The database cannot be had; the message says why. Nothing in it was touched."""
+    """The database cannot be had; the message says why. Nothing in it has changed."""
 
 
 class DatabaseFailed(NetdaemonError):
@@ -83,8 +86,8 @@ def open_memory() -> tuple[sqlite3.Connection, str]:
 def open_file(path: str) -> tuple[sqlite3.Connection, sqlite3.Connection, str]:
     """Two connections to the database at *path*, the second one only for reading, and its instance.
 
-    :raises DatabaseUnusable: it cannot be had, or is a newer netdaemon's; nothing in it was touched.
-    :raises DatabaseDamaged: it makes no sense, or is another program's; nothing in it was touched.
+    :raises DatabaseUnusable: it cannot be had, or is a newer netdaemon's.
+    :raises DatabaseDamaged: it makes no sense, or is another program's.
     """
     new = _look_at(path)
     try:
@@ -120,6 +123,9 @@ def _look_at(path: str) -> bool:
         left = 0
     if about.st_size == 0 and left:
         raise DatabaseDamaged("it is empty, and there is a write-ahead log to it")
+    if 0 < about.st_size < SMALLEST:
+        # SQLite takes one of a single byte for a new one.
+        raise DatabaseDamaged(f"it has {about.st_size} bytes, and {SMALLEST} at least")
     return about.st_size == 0
 
 
