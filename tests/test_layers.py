@@ -21,6 +21,7 @@ LAYERS = (
     "wire",
     "logs",
     "patterns",
+    "apply",
     "interfaces",
     "keeper",
     "defaults",
@@ -46,6 +47,7 @@ STANDS_ON = {
     "wire": ("errors", "signal_names"),
     "logs": ("errors", "wire"),
     "patterns": ("errors",),
+    "apply": ("errors", "signal_names", "wire", "patterns"),
     "keeper": (),
     "defaults": (),
     "signal_names": (),
@@ -57,7 +59,7 @@ STANDS_ON = {
 }
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "keeper", "defaults", "signal_names", "systemd")
+STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "apply", "keeper", "defaults", "signal_names", "systemd")
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {
@@ -168,6 +170,8 @@ def test_imports(path: Path) -> None:
         ("netdaemon.wire.bad", "import netdaemon\nnetdaemon.connect()", "no layer"),
         ("netdaemon.wire.bad", "import netdaemon.errors\nnetdaemon.client", "above it"),
         ("netdaemon.wire.bad", "from netdaemon import connect", "no layer"),
+        ("netdaemon.apply.bad", "import netdaemon.defaults", "above it"),
+        ("netdaemon.apply.bad", "import twisted", "not of the standard library"),
         ("netdaemon.keeper.bad", "from netdaemon.errors import Denied", "does not stand on"),
         ("netdaemon.keeper.bad", "from twisted.internet import reactor", "not of the standard library"),
         ("netdaemon.keeper.bad", "import zope.interface", "not of the standard library"),

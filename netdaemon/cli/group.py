@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import netdaemon
-from netdaemon.cli import acting, completion, looking, output, reading, running
+from netdaemon.cli import acting, applying, completion, looking, output, reading, running
 from netdaemon.cli.failure import Failure, explain
 from netdaemon.cli.options import reach_of
 from netdaemon.cli.reach import Reach
@@ -95,6 +95,7 @@ for command in (
     acting.kill,
     looking.wait,
     acting.rm,
+    applying.apply,
     looking.info,
     acting.shutdown,
     completion.completion,

@@ -260,6 +260,7 @@ def test_a_record_is_made_anew_when_anything_of_it_has_changed() -> None:
 
     class Looker:
         behind = False
+        counts = True
 
         def wake(self) -> None:
             look()

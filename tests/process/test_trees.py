@@ -102,7 +102,7 @@ def wait_for(count: int, mark: int) -> list[int]:
 
 def test_marks() -> None:
     """The same for all launches of a process, above any limit that somebody means, and another for another."""
-    assert mark_of("abc") == mark_of("abc.2") == 0x2000BA7816BF8F01
+    assert mark_of("abc") == mark_of("abc-2") == 0x2000BA7816BF8F01
     assert len({mark_of(f"p{number}") for number in range(1000)}) == 1000
     assert all(MARKS <= mark_of(f"p{number}") < MARKS + (1 << 48) for number in range(1000))
 
@@ -216,7 +216,7 @@ def test_any_signal_to_the_tree(child: Child) -> None:
 
 def test_what_is_left_over() -> None:
     """By the process's id, whichever launch of it has left it."""
-    one = Child("p.2", DAEMON.format(stays=0))
+    one = Child("p-2", DAEMON.format(stays=0))
     try:
         launcher = LocalLauncher(None)
         left = one.told()
