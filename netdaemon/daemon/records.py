@@ -17,6 +17,7 @@ from netdaemon.errors import InternalError, NoSuchProcess, WrongGeneration
 from netdaemon.process.record import Process
 from netdaemon.process.saved import Saved
 from netdaemon.wire.answers import Happened
+from netdaemon.wire.records import NAME
 from netdaemon.wire.told import Happening, ProcessRecord
 
 # Records that are read from the database at a time.
@@ -58,6 +59,9 @@ class Records:
 
     def stored(self, process: str) -> Stored | None:
         """A process that has finished and is in the database only."""
+        if not NAME.fullmatch(process):
+            # Neither an id nor a name.
+            return None
         try:
             found = self._database.find(process)
         except DatabaseFailed as error:

@@ -309,7 +309,7 @@ class Lifecycle:
         if process.state is State.BACKOFF:
             self.due = None
             process.stop_waiting(BY_ITSELF)
-        elif process.identity.stop is not None and self._stopping is None:
+        elif process.identity.stop is not None and self._stopping is None and not process.finished:
             self._want_stop(process.identity.stop, BY_ITSELF)
 
     def _leave(self, gone: Deferred[Any]) -> None:

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import PIDFD, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.launch import Ends, open_streams
+from netdaemon.process.launches import process_of
 
 
 class FakeChild:
@@ -126,10 +127,10 @@ class FakeLauncher:
                 self.signal(one, 9, "tree")
 
     def leftovers(self, id: str) -> list[int]:
-        return list(self.left.get(id.partition(".")[0], ()))
+        return list(self.left.get(process_of(id), ()))
 
     def kill_leftovers(self, id: str) -> None:
-        self.left.pop(id.partition(".")[0], None)
+        self.left.pop(process_of(id), None)
 
     def release(self, launched: Launched) -> None:
         self._child(launched).released = True

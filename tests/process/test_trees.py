@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -44,11 +45,13 @@ os.execve("/bin/sh", ["sh", "-c", "sleep 1000 & exec sleep 1000"], {{}})
 class Child:
     """A child with a mark, as a launcher has it."""
 
-    def __init__(self, id: str, code: str, mark: int | None = None) -> None:
-        self.mark = mark_of(id) if mark is None else mark
+    def __init__(self, code: str, mark: int | None = None, generation: str = "") -> None:
+        # No other test has it that may be running.
+        self.id = token_hex()
+        self.mark = mark_of(self.id) if mark is None else mark
         argv = tuple(os.fsencode(one) for one in (sys.executable, "-S", "-c", code))
         self.pid, self.roles = begin(Spec(path=argv[0], argv=argv, merge=True, mark=self.mark))
-        self.launched = Launched.of_roles(id, self.pid, self.roles)
+        self.launched = Launched.of_roles(self.id + generation, self.pid, self.roles)
         self.released = False
 
     @property
@@ -78,7 +81,7 @@ class Child:
 @pytest.fixture
 def child() -> Iterator[Child]:
     """It stays, and has a descendant that has gone as far as it can."""
-    one = Child("here", DAEMON.format(stays=1000))
+    one = Child(DAEMON.format(stays=1000))
     yield one
     one.end()
 
@@ -86,7 +89,7 @@ def child() -> Iterator[Child]:
 @pytest.fixture
 def gone() -> Iterator[Child]:
     """It has exited and been released."""
-    one = Child("gone", DAEMON.format(stays=0))
+    one = Child(DAEMON.format(stays=0))
     yield one
     one.end()
 
@@ -117,14 +120,14 @@ def test_one_that_has_gone_far(child: Child) -> None:
     # By its mark alone; and without it, only the child itself.
     assert leftovers(child.mark) == sorted(found)
     assert members({"p": Root(child.pid, 0)}) == {"p": {child.pid: found[child.pid]}}
-    assert members({"p": Root(child.pid, mark_of("another"))})["p"].keys() == {child.pid}
+    assert members({"p": Root(child.pid, mark_of(token_hex()))})["p"].keys() == {child.pid}
 
 
 def test_each_has_its_own(child: Child, gone: Child) -> None:
     far, left = child.told(), gone.told()
     gone.release()
     wait_for(3, child.mark), wait_for(2, gone.mark)
-    found = members({1: child.root, 2: gone.root, 3: Root(0, mark_of("nobody"))})
+    found = members({1: child.root, 2: gone.root, 3: Root(0, mark_of(token_hex()))})
     assert {child.pid, far} < found[1].keys()
     assert left in found[2]
     assert [len(one) for one in found.values()] == [3, 2, 0]
@@ -133,7 +136,6 @@ def test_each_has_its_own(child: Child, gone: Child) -> None:
 def test_by_session_and_descent() -> None:
     """Without any mark: descendants, and orphans that have stayed in the session."""
     one = Child(
-        "p",
         "import os, time\nif os.fork() == 0:\n  if os.fork(): os._exit(0)\n  os.write(1, b'%d' % os.getpid())\n"
         "time.sleep(1000)",
         0,
@@ -216,14 +218,14 @@ def test_any_signal_to_the_tree(child: Child) -> None:
 
 def test_what_is_left_over() -> None:
     """By the process's id, whichever launch of it has left it."""
-    one = Child("p-2", DAEMON.format(stays=0))
+    one = Child(DAEMON.format(stays=0), generation="-2")
     try:
         launcher = LocalLauncher(None)
         left = one.told()
         one.release()
-        assert left in launcher.leftovers("p")
-        assert launcher.leftovers("q") == []
-        launcher.kill_leftovers("p")
+        assert left in launcher.leftovers(one.id)
+        assert launcher.leftovers(token_hex()) == []
+        launcher.kill_leftovers(one.id)
         wait_for(0, one.mark)
     finally:
         one.end()
@@ -234,7 +236,7 @@ def test_of_one_that_was_released(gone: Child) -> None:
     gone.told()
     gone.release()
     wait_for(2, gone.mark)
-    Signals().kill_trees([Launched(pid=0, pidfd=-1, id="gone")])
+    Signals().kill_trees([Launched(pid=0, pidfd=-1, id=gone.id)])
     wait_for(0, gone.mark)
 
 
