@@ -25,11 +25,13 @@ from netdaemon.daemon.policy import OwnerPolicy, Principal
 from netdaemon.daemon.records import Records
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
+from netdaemon.daemon.statistics import Statistics
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.errors import LimitReached, NetdaemonError, Refusal, ShuttingDown
 from netdaemon.interfaces import IKeeper, ILauncher
 from netdaemon.process.probe import splice_works
 from netdaemon.process.record import Process
+from netdaemon.process.trees import Root, mark_of
 from netdaemon.sockets.binding import Bound
 from netdaemon.sockets.listener import Listener
 from netdaemon.systemd import Manager
@@ -93,6 +95,7 @@ class DaemonService(Service):
         self.journal = self._chronicle.journal
         self.feed = self._chronicle.feed
         self._logbooks = Logbooks(reactor, self.table, threaded=bound != ())
+        self._statistics = Statistics(reactor, self._roots, self._keepers)
         self.records = Records(self.table, self._chronicle.database, self.journal, reactor)
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
@@ -232,6 +235,7 @@ class DaemonService(Service):
         if self._alive is not None:
             self._alive.cancel()
             self._alive = None
+        self._statistics.close()
         self._chronicle.close(keep=self._fate is Fate.KEEP)
         if self.keeper is not None:
             self.keeper.close()
@@ -326,12 +330,31 @@ class DaemonService(Service):
         return self._logbooks.logged(id)
 
     def stats(self, id: str) -> Stats | None:
-        """What a process uses; None: it does not run."""
-        return None
+        """What a process uses; None: it does not run, or that cannot be seen."""
+        try:
+            return self._statistics.look([id]).get(id)
+        except OSError as error:
+            _log.warn("what process {id} uses cannot be seen: {error}", id=id, error=error.strerror)
+            return None
 
     def measure(self, subscription: Subscription, every: int) -> Callable[[], object]:
         """Tell *subscription* every so many milliseconds what processes use; what ends that."""
-        return lambda: None
+
+        def wanted() -> list[str]:
+            return [one.id for one in self.table if one.launched is not None and subscription.wants(one.record())]
+
+        def told(stats: dict[str, Stats]) -> None:
+            known = {id: self.table.find(id) for id in stats if self.table.has(id)}
+            subscription.measured({id: (known[id].record(), stats[id]) for id in known})
+
+        return self._statistics.watch(every, told, wanted).cancel
+
+    def _roots(self) -> dict[str, Root]:
+        """The children that there are, for who looks at them and at what descends from them."""
+        return {one.id: Root(one.launched.pid, mark_of(one.id)) for one in self.table if one.launched is not None}
+
+    def _keepers(self) -> tuple[int, ...]:
+        return () if self.keeper is None else (self.keeper.pid,)
 
     def degraded(self) -> tuple[str, ...]:
         """What does not work here as it should."""
