@@ -30,6 +30,9 @@ from netdaemon.wire.told import Happening, ProcessRecord
 # The database in a state directory; and beside the daemon's socket, where there is none.
 DATABASE = "processes.db"
 
+# How a process has exited that nobody has any more.
+LOST = "lost with its keeper"
+
 _log = Logger()
 
 
@@ -142,9 +145,9 @@ class Chronicle:
         restart = saved.identity.restart
         if restart is None or restart.policy is Policy.NEVER:
             record = replace(stored.record, state=State.EXITED, pid=None, exited=_now(), due=None, step=None)
-            event = Happened(
-                type=Happening.EXITED, time=_now(), principal=BY_ITSELF, detail="lost with its keeper", process=record
-            )
+            left = self._table.left_behind(stored.id)
+            detail = f"{LOST}; still there: {left}" if left else LOST
+            event = Happened(type=Happening.EXITED, time=_now(), principal=BY_ITSELF, detail=detail, process=record)
             self.journal.append(
                 Entry(process=stored.id, number=number + 1, event=event, saved=stored.saved, finished=True)
             )

@@ -392,14 +392,18 @@ class ProcessTable:
         for process in exited:
             if process.removed or not process.finished:
                 continue
-            try:
-                left = self._launcher.leftovers(process.id)
-            except OSError:
-                # No descriptor to look with; they are found when it is started again, or stopped.
-                continue
+            left = self.left_behind(process.id)
             if left:
-                process.tell(Happening.LEFTOVER, f"still there: {_pids(left)}")
+                process.tell(Happening.LEFTOVER, f"still there: {left}")
                 process.save()
+
+    def left_behind(self, id: str) -> str:
+        """The pids of what is left of a process that has exited, in words; empty: nobody."""
+        try:
+            return _pids(self._launcher.leftovers(id))
+        except OSError:
+            # No descriptor to look with; they are found when it is started again, or stopped.
+            return ""
 
     # --- change ------------------------------------------------------------------------------------------------------
 

@@ -182,10 +182,10 @@ def two_faults(daemon: World, flag: Path) -> None:
     for pid in daemon.pids():
         Death(pid).send(9)
     daemon.followers.clear()
-    # Those that were rescued are listed, and how they ended is told; no others are.
-    rescued = eventually(lambda: (found := daemon.ask(List()).processes) and all(one.exited for one in found) and found)
-    assert all(one.signal == 9 or one.code for one in rescued), rescued
-    for one in rescued:
+    # How those ended that were rescued is told; of the others that nobody knows how.
+    listed = eventually(lambda: (found := daemon.ask(List()).processes) and all(one.exited for one in found) and found)
+    assert any(one.signal == 9 or one.code for one in listed), listed
+    for one in listed:
         daemon.ask(Remove(process=one.id))
     daemon.begin("lines")
     daemon.finish()
