@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from netdaemon import errors
+from netdaemon import errors, patterns
 from netdaemon.errors import Refusal
 from netdaemon.wire import answers, box, commands, frame, layout, records, told, v1
 from netdaemon.wire.answers import Attached, End, Ok, Output, Status, Taken, Welcome
@@ -205,21 +205,34 @@ TABLES: dict[str, tuple[type[Any], ...]] = {
     "DETACH (0x0104)": (commands.Detach,),
     "INSPECT (0x0105)": (commands.Inspect, answers.OfProcess),
     "REMOVE (0x0106)": (commands.Remove,),
-    # Its reply is OfProcess, told in a sentence.
+    # Its reply is OfProcess, told in a sentence; so is that of RESTART.
     "WAIT (0x0107)": (commands.Wait,),
+    "WATCH (0x0108)": (commands.Watch, answers.Watching),
+    "CHANGE (0x0109)": (commands.Change, answers.Changed),
+    "PRUNE (0x010a)": (commands.Prune, answers.Pruned),
     "DATA (0x0201)": (commands.Data, answers.Taken),
     "KILL (0x0203)": (commands.Kill,),
     "RESIZE (0x0204)": (commands.Resize,),
     "FLOW (0x0206)": (commands.Flow,),
+    "STOP (0x0209)": (commands.Stop, answers.Stopped),
+    "RESTART (0x020a)": (commands.Again,),
     "INFO (0x0301)": (commands.Info, answers.DaemonInfo, records.Limits, records.Counts),
+    "RELOAD (0x0302)": (commands.Reload,),
     "SHUTDOWN (0x0303)": (commands.Shutdown,),
     "OK (0xff00)": (answers.Ok,),
     "ERROR (0xfff0)": (answers.Failure,),
     "DATA (0x0201), the event": (answers.Output,),
     "STATUS (0x0202)": (answers.Status,),
     "GAP (0x0205)": (answers.Gap,),
+    "EVENT (0x0207)": (answers.Happened,),
     "END (0x0208)": (answers.End,),
     "The process record": (told.ProcessRecord,),
+    "The record step": (specs.Step,),
+    "The record restart": (specs.Restart,),
+    "The record ready": (specs.Ready,),
+    "The record log": (specs.Log,),
+    "The record logged": (told.Logged,),
+    "The record stats": (told.Stats,),
 }
 
 
@@ -228,7 +241,9 @@ def test_no_declaration_is_missing() -> None:
     messages = {*commands.REQUESTS.values(), *answers.EVENTS.values()}
     messages |= {reply for request in commands.REQUESTS.values() for reply in request.replies}
     messages |= {answers.Failure, answers.Abort}
-    assert declared == messages | {records.Pty, told.ProcessRecord, records.Limits, records.Counts}
+    in_records = {records.Pty, records.Limits, records.Counts, told.ProcessRecord, told.Logged, told.Stats}
+    in_records |= {specs.Step, specs.Restart, specs.Ready, specs.Log}
+    assert declared == messages | in_records
 
 
 @pytest.mark.parametrize("title", TABLES)
@@ -241,7 +256,7 @@ def test_the_fields(title: str) -> None:
 
 @pytest.mark.parametrize("title", TABLES)
 def test_the_required_fields(title: str) -> None:
-    """Of requests; in records within them all may be left out."""
+    """Of requests; which fields of a record must be there is said in other words."""
     required = {
         slot.key.decode()
         for one in TABLES[title]
@@ -253,34 +268,59 @@ def test_the_required_fields(title: str) -> None:
     assert written == required
 
 
+def meanings(title: str) -> dict[str, str]:
+    """What the tables below a title say of each field."""
+    rows = re.findall(r"^``(\w+)`` +(?:\w+ )*\w+  +((?:.|\n(?!``|==))*)", SECTIONS[title], re.MULTILINE)
+    return {key: " ".join(meaning.split()) for key, meaning in rows}
+
+
+@pytest.mark.parametrize(
+    "declaration", [specs.Step, specs.Restart, specs.Ready, specs.Log], ids=lambda one: one.__name__
+)
+def test_the_fields_of_records_that_must_be_there(declaration: type[Any]) -> None:
+    (title,) = (title for title, one in TABLES.items() if one == (declaration,))
+    slots = layout.layout(declaration).slots
+    written = meanings(title)
+    assert {slot.key.decode() for slot in slots} <= set(written)
+    required = {slot.key.decode() for slot in slots if slot.required}
+    assert {key for key, meaning in written.items() if meaning.endswith("Must be there.")} == required
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "default"),
+    [
+        (title, slot.key.decode(), slot.default)
+        for title, declaration in (("The record restart", specs.Restart), ("The record log", specs.Log))
+        for slot in layout.layout(declaration).slots
+        if not slot.required and slot.default is not None
+    ],
+)
+def test_the_defaults(title: str, key: str, default: Any) -> None:
+    """What a field is that is left out."""
+    value = "0 alone" if default == (0,) else f"{default:,}" if type(default) is int else str(default)
+    assert meanings(title)[key].endswith(f" {value} if left out.")
+
+
 # --- numbers and words ---
 
 
 def test_the_commands() -> None:
     """Their numbers, and the versions in which they exist."""
     rows = re.findall(
-        r"^(0x[0-9a-f]{4})  ([A-Z]+)(?: \((reserved)\))? *(1, 2|2)?$",
+        r"^(0x[0-9a-f]{4})  +([A-Z]+) +(1, 2|2)$",
         SECTIONS["HELLO and the choice of a version"],
         re.MULTILINE,
     )
-    written = {(int(number, 16), name): (reserved, versions) for number, name, reserved, versions in rows}
-    reserved = {
-        (0x0108, "WATCH"),
-        (0x0207, "EVENT"),
-        (0x0209, "STOP"),
-        (0x020A, "RESTART"),
-        (0x0302, "RELOAD"),
-    }
-    assert {key for key, (is_reserved, _) in written.items() if is_reserved} == reserved
+    written = {(int(number, 16), name): versions for number, name, versions in rows}
     in_version_1 = {
         declaration.command for declaration in (*v1._ENCODE_REQUEST, *v1._ENCODE_ANSWER) if declaration is not Taken
     }
     declared = {request.command: request.__name__.upper() for request in commands.REQUESTS.values()}
     declared |= {event.command: event.__name__.upper() for event in answers.EVENTS.values() if event is not Output}
+    # What a number is called for a client, where the library has another word.
+    declared |= {commands.Again.command: "RESTART", answers.Happened.command: "EVENT"}
     declared |= {0x0110: "ATTACHED", 0xFF00: "OK", 0xFFF0: "ERROR", 0xFFFF: "ABORT"}
-    assert {key: versions for key, (is_reserved, versions) in written.items() if not is_reserved} == {
-        (number, name): "1, 2" if number in in_version_1 else "2" for number, name in declared.items()
-    }
+    assert written == {(number, name): "1, 2" if number in in_version_1 else "2" for number, name in declared.items()}
 
 
 def test_the_commands_of_version_1() -> None:
@@ -315,11 +355,41 @@ def test_the_errors_of_requests_exist(title: str) -> None:
         ("WAIT (0x0107)", records.Until),
         ("END (0x0208)", records.Reason),
         ("SHUTDOWN (0x0303)", records.Fate),
+        ("EVENT (0x0207)", told.Happening),
+        ("The record restart", specs.Policy),
     ],
 )
 def test_the_words(title: str, words: type[Enum]) -> None:
     for word in words:
         assert f"``{word.value}``" in SECTIONS[title]
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("States", records.State),
+        ("END (0x0208)", records.Reason),
+        ("EVENT (0x0207)", told.Happening),
+        ("The record restart", specs.Policy),
+    ],
+)
+def test_the_tables_of_words(title: str, words: type[Enum]) -> None:
+    """Each has a line, in the order in which they are declared."""
+    table = re.search(r"^word +meaning\n=+ .*\n((?:.+\n)*?)=", SECTIONS[title], re.MULTILINE)
+    assert table is not None
+    assert re.findall(r"^``([a-z-]+)``", table[1], re.MULTILINE) == [word.value for word in words]
+
+
+def test_steps_in_words() -> None:
+    """Those that the page quotes are told so."""
+    steps = (
+        specs.Step(stdin=b"quit\n"),
+        specs.Step(wait=10_000),
+        specs.Step(signal=15),
+        specs.Step(signal=2, scope=records.Scope.TREE),
+    )
+    quoted = re.findall(r"``((?:stdin|wait|signal) [^`]+)``", DOCUMENT)
+    assert set(quoted) == set(map(str, steps))
 
 
 @pytest.mark.parametrize(
@@ -339,6 +409,33 @@ def test_the_words(title: str, words: type[Enum]) -> None:
         ("START (0x0101)", records.TERMINAL_MAX),
         ("LIST (0x0103)", commands.LIST_LIMIT),
         ("KILL (0x0203)", commands.SIGNAL_MAX),
+        ("START (0x0101)", commands.RECORD_WORDS_MAX),
+        ("START (0x0101)", commands.KEY_MAX),
+        ("START (0x0101)", specs.STEPS_MAX),
+        ("START (0x0101)", specs.WATCHDOG_MIN),
+        ("START (0x0101)", specs.WAIT_MAX),
+        ("WATCH (0x0108)", commands.STATS_MIN),
+        ("WATCH (0x0108)", commands.STATS_MAX),
+        ("STOP (0x0209)", specs.STEPS_MAX),
+        ("The record step", specs.STEP_TEXT_MAX),
+        ("The record step", specs.STEP_TEXT_TOLD),
+        ("The record step", specs.WAIT_MAX),
+        ("The record step", specs.SIGNAL_MAX),
+        ("The record restart", specs.CODES_MAX),
+        ("The record restart", specs.CODE_MAX),
+        ("The record restart", specs.WAIT_MAX),
+        ("The record restart", specs.BURST_MAX),
+        ("The record ready", specs.READY_TEXT_MAX),
+        ("The record ready", specs.WAIT_MAX),
+        ("The record ready", patterns.LINE),
+        ("The record ready", patterns.SIZE_MAX),
+        ("The record ready", int(patterns.WITHIN * 1000)),
+        ("The record log", specs.LOG_PATH_MAX),
+        ("The record log", specs.LOG_SIZE_MIN),
+        ("The record log", specs.LOG_SIZE_MAX),
+        ("The record log", specs.LOG_AGE_MIN),
+        ("The record log", specs.LOG_AGE_MAX),
+        ("The record log", specs.LOG_FILES_MAX),
         ("Version 1", v1.MAX_OUTPUT),
         ("Version 1", v1.UNKNOWN_CODE),
     ],
