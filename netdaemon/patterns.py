@@ -14,8 +14,8 @@ WITHIN = 0.01
 LINE = 4096
 
 # What an expression may come to with its counted repeats written out, which is how it is compiled: so much takes some
-# milliseconds and megabytes; a thousand thousands, one in the other, take all the memory there is.
-SIZE_MAX = 20_000
+# milliseconds and a megabyte; a thousand thousands, one in the other, take all the memory there is.
+SIZE_MAX = 4000
 
 # A counted repeat, and what stands before it: after a group or another repeat it multiplies what is in that.
 _COUNTED = re.compile(r"([)}]?)\{(\d*)(?:,(\d*))?\}")
@@ -43,7 +43,8 @@ class Pattern:
         import regex
 
         try:
-            self._compiled: Any = regex.compile(pattern)
+            # Not kept by the library: what others have written would stay there when their processes are gone.
+            self._compiled: Any = regex.compile(pattern, cache_pattern=False)
         except (regex.error, RecursionError, OverflowError, ValueError) as error:
             raise BadRequest(
                 f"{field}: the pattern {pattern!r} is no regular expression: {error}", field=field

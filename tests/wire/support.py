@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from netdaemon.errors import Refusal
-from netdaemon.wire.answers import Attached, Message, Welcome
+from netdaemon.wire.answers import Attached, Message, Watching, Welcome
 from netdaemon.wire.client import ClientConnection
-from netdaemon.wire.commands import Attach, Hello, Request
+from netdaemon.wire.commands import Attach, Hello, Request, Watch
 from netdaemon.wire.records import State
 from netdaemon.wire.server import ServerConnection
 from netdaemon.wire.told import ProcessRecord
@@ -39,6 +39,17 @@ def attached(version: int = 2, *, packets: bool = False) -> tuple[ClientConnecti
     server.receive(sent)
     server.next_request()
     client.receive(server.reply(id, Attached(process=RECORD)))
+    client.next_message()
+    return client, server, id
+
+
+def watching() -> tuple[ClientConnection, ServerConnection, int]:
+    """Both ends of version 2 with one subscription, and its id: 2."""
+    client, server = greeted()
+    id, sent = client.request(Watch())
+    server.receive(sent)
+    server.next_request()
+    client.receive(server.reply(id, Watching(cursor="c-6")))
     client.next_message()
     return client, server, id
 

@@ -29,23 +29,11 @@ from netdaemon.wire.answers import (
 from netdaemon.wire.client import ID_MAX, ClientConnection
 from netdaemon.wire.commands import Attach, Data, Detach, Hello, Info, Inspect, Kill, List, Request, Start, Watch
 from netdaemon.wire.records import Pty, Reason, State
-from netdaemon.wire.server import ServerConnection
 from netdaemon.wire.told import Happening, ProcessRecord
 from netdaemon.wire.v1 import MAX_OUTPUT
-from tests.wire.support import RECORD, attached, box, from_hex, greeted, integer, message, messages, requests
+from tests.wire.support import RECORD, attached, box, from_hex, greeted, integer, message, messages, requests, watching
 
 EVENT = Happened(cursor="c-7", type=Happening.EXITED, time=5, detail="code 0", process=RECORD)
-
-
-def watching() -> tuple[ClientConnection, ServerConnection, int]:
-    """Both ends with one subscription, and its id."""
-    client, server = greeted()
-    id, octets = client.request(Watch())
-    server.receive(octets)
-    list(requests(server))
-    client.receive(server.reply(id, Watching(cursor="c-6")))
-    assert list(messages(client)) == [(id, Watching(cursor="c-6"))]
-    return client, server, id
 
 
 def greeting(version: int = 2, *, packets: bool = False) -> ClientConnection:

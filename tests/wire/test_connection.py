@@ -13,7 +13,7 @@ from netdaemon.wire import answers, commands
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.server import ServerConnection
 from tests.wire import strategies
-from tests.wire.support import attached, cut, greeted, message, messages, requests
+from tests.wire.support import attached, cut, greeted, message, messages, requests, watching
 
 SOME = settings(max_examples=40, deadline=None)
 
@@ -101,7 +101,7 @@ def test_failure_round_trip(failure: answers.Failure) -> None:
 @SOME
 @given(data=st.data())
 def test_event_round_trip(declaration: type[Any], data: st.DataObject) -> None:
-    client, server, id = attached()
+    client, server, id = watching() if declaration is answers.Happened else attached()
     sent = data.draw(strategies.messages_of(declaration))
     client.receive(server.event(id, sent))
     assert list(messages(client)) == [(id, sent)]
@@ -208,6 +208,21 @@ def test_any_cut_gives_the_same_events(sent: list[Any], places: list[int]) -> No
     assert got == [(id, one) for one in sent]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    sent=st.lists(strategies.messages_of(answers.Happened), max_size=5),
+    places=st.lists(st.integers(0, 1 << 20), max_size=30),
+)
+def test_any_cut_gives_the_same_happenings(sent: list[Any], places: list[int]) -> None:
+    client, server, id = watching()
+    stream = b"".join(server.event(id, one) for one in sent)
+    got: list[Any] = []
+    for part in cut(stream, places):
+        client.receive(part)
+        got += messages(client)
+    assert got == [(id, one) for one in sent]
+
+
 @settings(max_examples=40, deadline=None)
 @given(sent=st.lists(strategies.V1_EVENTS, max_size=6), places=st.lists(st.integers(0, 1 << 20), max_size=20))
 def test_any_cut_gives_the_same_v1_events(sent: list[Any], places: list[int]) -> None:
@@ -251,7 +266,7 @@ FRAMED = st.one_of(
     st.builds(
         message,
         st.integers(0, 4),
-        st.sampled_from([0x0001, 0x0101, 0x0102, 0x0103, 0x0110, 0x0201, 0x0202, 0x0203, 0xFF00, 0xFFF0, 0xFFFF]),
+        st.sampled_from([*commands.REQUESTS, *answers.EVENTS, 0x0110, 0xFF00, 0xFFF0, 0xFFFF]),
         st.binary(max_size=48),
     ),
 )
@@ -315,7 +330,7 @@ def clients() -> list[ClientConnection]:
     fresh = [ClientConnection(), ClientConnection(version=1), ClientConnection(packets=True)]
     for one in fresh:
         one.hello(commands.Hello())
-    joined = [greeted()[0], attached()[0], greeted(1)[0], attached(1)[0], attached(1, packets=True)[0]]
+    joined = [greeted()[0], attached()[0], watching()[0], greeted(1)[0], attached(1)[0], attached(1, packets=True)[0]]
     for one in joined:
         # The id 3, or 2: answers to it are replies.
         one.request(commands.List())
