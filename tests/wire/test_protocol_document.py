@@ -12,7 +12,7 @@ import pytest
 
 from netdaemon import errors, patterns
 from netdaemon.errors import Refusal
-from netdaemon.wire import answers, box, commands, frame, layout, records, told, v1
+from netdaemon.wire import answers, box, commands, frame, layout, records, specs, told, v1
 from netdaemon.wire.answers import Attached, End, Ok, Output, Status, Taken, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Data, Detach, Hello, Start
