@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from netdaemon.blocking.stdin import CHUNK, Stdin
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
+from netdaemon.resumption import OVER, Told, is_news
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, Message, Output, Status
 from netdaemon.wire.commands import Attach, Detach, Flow, Kill, Request, Resize, Start
@@ -30,14 +31,16 @@ EVENT_COST = 128
 # Room in a message for all of DATA but its payload.
 DATA_HEAD = 4096
 
-_FINISHED = (State.EXITED, State.FAILED)
-
 
 class RemoteProcess:
     """A process that this client is attached to.
 
     Iterating gives its events: `Output`, `Gap`, `Status`, and `End` if the daemon ends the attachment. It is over
-    when the process has exited and all its output is closed, which a grandchild may delay (see `events`).
+    when the process has exited for good and all its output is closed, which a grandchild may delay (see `events`).
+
+    Between two generations of the process nothing is over: the status `backoff` says that it has exited and will be
+    started again. With the next one (`starting`, `running`) its channels are open once more, and so is its input, at
+    the offsets where they ended. So they are when somebody starts one again that had exited for good.
 
     It outlives the connection: on the next one it is attached anew where it was, under another id (see `Link`).
 
@@ -46,7 +49,7 @@ class RemoteProcess:
     :ivar attached: where the output begins, and what is kept.
     :ivar stdin: the queue of its input, for poll loops.
     :ivar status: the latest status that was received, or None.
-    :ivar closed: the channels whose EOF was received; 0: it reads no more input.
+    :ivar closed: the channels whose EOF was received in this generation; 0: it reads no more input.
     :ivar end: why the attachment is over, or None.
     :ivar error: why it is over without that word: the connection is lost for good, or attaching anew was refused.
     """
@@ -57,7 +60,8 @@ class RemoteProcess:
         self.attached = attached
         self.record: ProcessRecord = attached.process
         self.status: Status | None = None
-        self.closed: set[int] = set()
+        self._told = Told()
+        self.closed = self._told.closed
         self.end: End | None = None
         self.error: NetdaemonError | None = None
         self._events: deque[Event] = deque()
@@ -65,10 +69,8 @@ class RemoteProcess:
         self._paused = False
         self._asked_to_pause = False
         self._request = request
-        # The offset after the last byte that has come, and after an attachment anew what was told already.
+        # The offset after the last byte that has come.
         self._next = attached.offset
-        self._told: set[tuple[int, State]] = set()
-        self._repeats = False
         channels = getattr(request, "channels", None) or (Channel.STDOUT, Channel.STDERR)
         single = self.record.pty is not None or self.record.merge
         self._channels = {channel for channel in channels if channel == Channel.STDOUT or not single}
@@ -94,8 +96,12 @@ class RemoteProcess:
 
     @property
     def exited(self) -> bool:
-        """Whether the status that it exited has been received; all the output before it has been, too."""
-        return self.status is not None and self.status.state in _FINISHED
+        """Whether the status that it exited for good has been received; all the output before it has been, too."""
+        return self.status is not None and self._is_exit(self.status)
+
+    def _is_exit(self, status: Status) -> bool:
+        """Whether it exited for good, and not before the attachment began, to be started again."""
+        return status.state in OVER and status.generation >= self.record.generation
 
     @property
     def due(self) -> float | None:
@@ -110,19 +116,22 @@ class RemoteProcess:
 
     def arrived(self, event: Event) -> bool:
         """Queue an event, unless it was told before a loss of the connection; True if it was the last."""
-        if self._repeats and self._is_known(event):
-            return False
         if isinstance(event, Output):
+            if not event.payload and not self._told.end(event):
+                return False
             self._next = max(self._next, event.offset + len(event.payload))
             if not event.payload:
-                self.closed.add(event.channel)
-                if event.channel == Channel.STDIN:
+                if event.channel == Channel.STDIN and self._told.generation >= self.record.generation:
                     self.stdin.fail(StdinClosed(f"the standard input of process {self.id} is closed", process=self.id))
             else:
                 self.stdin.nudge()
         elif isinstance(event, Status):
+            begins = self._told.begins(event)
+            if not self._told.status(event):
+                return False
             self.status = event
-            self._told.add((event.generation, event.state))
+            if begins and is_news(event, self.record):
+                self.stdin.reopen()
         elif isinstance(event, Gap):
             self._next = max(self._next, event.to)
         elif isinstance(event, End):
@@ -135,12 +144,6 @@ class RemoteProcess:
             self._paused = True
             self._tell_flow()
         return self.end is not None
-
-    def _is_known(self, event: Event) -> bool:
-        """Whether it was told on an earlier connection: a daemon tells whoever attaches all ends and statuses."""
-        if isinstance(event, Output):
-            return not event.payload and event.channel in self.closed
-        return isinstance(event, Status) and (event.generation, event.state) in self._told
 
     def lost(self, error: NetdaemonError) -> None:
         """The attachment is over; what has been received can still be taken."""
@@ -163,9 +166,10 @@ class RemoteProcess:
 
     def resumed(self, attached: Attached) -> None:
         """It is attached again."""
-        self._repeats = True
+        later = attached.process.generation > max(self._told.generation, self.record.generation)
+        self._told.again()
         # First: what is sent here may be lost with the connection again, and then this reply counts no more.
-        self.stdin.resume(self.attachment, attached.stdin_end)
+        self.stdin.resume(self.attachment, attached.stdin_end, later=later)
         if self._paused or self._asked_to_pause:
             self._tell_flow()
 
@@ -217,8 +221,8 @@ class RemoteProcess:
     def events(self, until: Until | str = Until.ENDED, timeout: Timeout = None) -> Iterator[Event]:
         """Its events, in order.
 
-        :param until: with `Until.EXITED` the last event is the status that it exited; with `Until.ENDED` the last of
-            its outputs must be closed as well.
+        :param until: with `Until.EXITED` the last event is the status that it exited for good; with `Until.ENDED` the
+            last of its outputs must be closed as well.
         :param timeout: seconds that each may take.
         """
         until = Until(until)
@@ -227,7 +231,7 @@ class RemoteProcess:
             if event is None:
                 return
             yield event
-            if until is Until.EXITED and isinstance(event, Status) and event.state in _FINISHED:
+            if until is Until.EXITED and isinstance(event, Status) and self._is_exit(event):
                 return
 
     def __iter__(self) -> Iterator[Event]:
@@ -254,7 +258,8 @@ class RemoteProcess:
         it must be read from before it reads on, a program has to take events and write by turns: see `stdin`.
 
         :return: the stdin offset after it.
-        :raises StdinClosed, AlreadyExited, Denied: no more is taken; ``accepted`` counts from the attachment on.
+        :raises StdinClosed, AlreadyExited, NotRunning, Denied: no more is taken, with the first three until the next
+            generation begins; ``accepted`` counts from the attachment on.
         :raises TimedOut: ``stdin.accepted`` says how much was taken; the rest is not sent any more.
         """
         if self.stdin.closing:
@@ -303,7 +308,7 @@ class RemoteProcess:
             self._call(Detach(to=self.attachment), timeout)
 
     def wait(self, timeout: Timeout = None) -> Status:
-        """How it ended; its output is read meanwhile and thrown away.
+        """How it ended for good; its output is read meanwhile and thrown away.
 
         :raises TimedOut: it has not, in *timeout* seconds.
         """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from netdaemon.errors import ConnectionClosed, NetdaemonError, Refusal, RemoteProtocolError, StdinFull, StdinHole
+from netdaemon.resumption import UNTIL_NEXT_GENERATION
 from netdaemon.wire.answers import Message, Taken
 from netdaemon.wire.commands import Data
 
@@ -38,6 +39,9 @@ class Stdin:
     sole writer's, what is below it is safe and the rest is sent again. Where others write as well, the one piece was
     taken if the offset has moved by its length since it was last told, and was not if it has not moved; otherwise
     somebody else wrote, or a part was taken: nobody can tell, and that is an error.
+
+    What is refused because the process has exited, or has closed its input, is an error until its next generation
+    begins: then input is taken again, at the offset where it ended.
 
     :param submit: sends a request and calls back with its answer.
     :param attachment: the id of the attachment.
@@ -92,6 +96,8 @@ class Stdin:
         self.disconnected = False
         # Counts connections: an answer that belongs to an earlier one is none.
         self._connection = 0
+        # The next generation has begun, and nothing is sent until answers to what was sent before have come.
+        self._settling = False
         self._eof_in_doubt = False
 
     def _first_chunk(self) -> int:
@@ -147,7 +153,7 @@ class Stdin:
 
     def work(self) -> None:
         """Send what may be sent now."""
-        if self.error is not None or self._eof_under_way or self.closed or self.disconnected:
+        if self.error is not None or self._eof_under_way or self._settling or self.closed or self.disconnected:
             return
         if self._due is not None:
             if monotonic() < self._due:
@@ -187,7 +193,8 @@ class Stdin:
         if connection != self._connection:
             return
         self._under_way -= 1
-        if self.error is not None:
+        if self.error is not None or self._settling:
+            self._learn(answer)
             return
         if isinstance(answer, Taken):
             self.end = answer.end
@@ -206,6 +213,7 @@ class Stdin:
         elif isinstance(answer, StdinHole) and self._start is not None:
             self._hole(answer)
         elif isinstance(answer, NetdaemonError):
+            self._learn(answer)
             self.fail(answer)
             return
         if not self._under_way and self._stalled:
@@ -244,7 +252,9 @@ class Stdin:
         if connection != self._connection:
             return
         self._eof_under_way = False
-        if isinstance(answer, StdinFull):
+        if self._settling:
+            self._learn(answer)
+        elif isinstance(answer, StdinFull):
             self._wait()
         elif isinstance(answer, NetdaemonError) and not isinstance(answer, Refusal):
             self.fail(answer)
@@ -256,6 +266,38 @@ class Stdin:
             self.closed = True
             if isinstance(answer, Taken):
                 self.end = answer.end
+
+    # --- when the next generation begins -----------------------------------------------------------------------------
+
+    def reopen(self) -> None:
+        """The process has been started again: it takes input, at the offset where that ended."""
+        if self.error is None and not self.closed:
+            # What waits is for whoever reads it.
+            return
+        if self.error is not None and not isinstance(self.error, UNTIL_NEXT_GENERATION):
+            return
+        self.error = None
+        self.dropped = 0
+        self.closing = self.closed = self._eof_in_doubt = False
+        self._stalled = False
+        self._retry = RETRY_FIRST
+        self._allowance = self._window
+        # They may have been taken nevertheless, by the new generation even.
+        self._settling = bool(self._under_way or self._eof_under_way)
+        self._align()
+
+    def _learn(self, answer: Answer) -> None:
+        """How far the input has come, from an answer that says nothing else any more."""
+        if isinstance(answer, Taken | Refusal) and answer.end is not None:
+            self.end = max(self.end, answer.end)
+        if self._settling and not self._under_way and not self._eof_under_way:
+            self._settling = False
+            self._align()
+            self.work()
+
+    def _align(self) -> None:
+        if self._start is not None:
+            self.accepted = self.end - self._start
 
     # --- when the connection is lost, and there is a new one ---------------------------------------------------------
 
@@ -270,10 +312,17 @@ class Stdin:
         self._eof_in_doubt |= self._eof_under_way
         self._eof_under_way = False
 
-    def resume(self, attachment: int, end: int) -> None:
-        """There is a new one: go on from *end*, the daemon's stdin offset. What does not fit to it is an error."""
+    def resume(self, attachment: int, end: int, *, later: bool = False) -> None:
+        """There is a new one: go on from *end*, the daemon's stdin offset. What does not fit to it is an error.
+
+        :param later: whether a later generation runs: an EOF that was under way was none for it.
+        """
         self._attachment = attachment
         self.disconnected = False
+        if self._settling or isinstance(self.error, UNTIL_NEXT_GENERATION):
+            self._settling = False
+            self.end = end
+            self._align()
         if self.error is not None:
             return
         told = self.end if self._start is None or self.closed else self._start + self.accepted
@@ -291,6 +340,8 @@ class Stdin:
                 self.closed = True
             else:
                 self._advance(self.accepted + min(taken, self._sent))
+        if later and self._eof_in_doubt:
+            self.closing = self.closed = False
         self._eof_in_doubt = False
         self._sent = 0
         self.work()

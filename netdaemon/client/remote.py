@@ -15,6 +15,7 @@ from netdaemon.client.output import Delivery, Listener
 from netdaemon.client.session import Session
 from netdaemon.client.stdin import Stdin
 from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
+from netdaemon.resumption import BEGINNINGS, OVER, Told, is_news
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
 from netdaemon.wire.commands import Attach, Data, Flow, Kill, Resize, Start, Wait
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 # What a terminal's line discipline takes for the end of input, unless the program has changed it.
 END_OF_TRANSMISSION = b"\x04"
-
-OVER = (State.EXITED, State.FAILED)
 
 BOTH = (Channel.STDOUT, Channel.STDERR)
 
@@ -43,6 +42,11 @@ class RemoteProcess:
     A lost connection is nothing that is to be seen here, if the client makes another one: the attachment goes on over
     that, with the next output, and with the input that the daemon does not have.
 
+    Nor does the attachment end when the process is started again: its next generation goes on at the same offsets, its
+    channels are open once more, and so is its input, though what was written meanwhile was refused. STATUS tells it:
+    `backoff` when a generation has exited that another will follow, `exited` or `failed` when none will, until
+    somebody asks for one.
+
     :ivar client: whose it is.
     :ivar offset: the offset of the next output to come; attach from here to go on.
     :ivar attached: whether output comes and input is taken, now or when there is a connection again.
@@ -57,10 +61,14 @@ class RemoteProcess:
         self._changed: dict[str, Any] = {}
         self._attachment: Attachment | None = None
         self._stdin: Stdin | None = None
-        # The channels whose EOF has come, and the states, by generation: a new attachment is told them again.
-        self._told: set[object] = set()
+        # A new attachment is told again what has come.
+        self._told = Told()
+        # What was over when we came; that it exited then ends nothing here.
+        self._before = record.generation
         # What the reader of the output has seen, which may be less than what has come.
+        self._channels: frozenset[int] = frozenset()
         self._open: set[int] = set()
+        self._generation_taken = 1
         self._status_taken = False
         self._end_taken = False
         self._delivery = Delivery(self._flow)
@@ -84,7 +92,8 @@ class RemoteProcess:
         process.attached = True
         process.offset = reply.offset
         # What is closed already is told as an event, too, where it belongs.
-        process._open = process._outputs() & set(asked.channels or BOTH)
+        process._channels = frozenset(process._outputs() & set(asked.channels or BOTH))
+        process._open = set(process._channels)
         process._stdin = Stdin(session, id, reply.stdin_end, sole_writer=sole_writer)
         process._stdin.resumes = lambda: client.line.resumes
         process._attachment = Attachment(client.line, session, id, process, asked)
@@ -117,8 +126,8 @@ class RemoteProcess:
         return self.record.pid
 
     def when_exited(self) -> Deferred[ProcessRecord]:
-        """A new Deferred that fires with the record once the process has exited: ``code`` xor ``signal``, or neither
-        where the status is unknown. When it exited is told by `Client.inspect` and `Client.wait` only.
+        """A new Deferred that fires with the record once the process has exited for good: ``code`` xor ``signal``, or
+        neither where the status is unknown. When it exited is told by `Client.inspect` and `Client.wait` only.
 
         All that it wrote before has come then, though it may not have been taken yet. Cancelling it stops the waiting
         and nothing else.
@@ -149,6 +158,7 @@ class RemoteProcess:
         asking.addErrback(lambda failure: _log.failure("an exit could not be told", failure))
 
     def _exit_told(self, reply: OfProcess) -> None:
+        self._asked_exit = False
         self._record, self._changed = reply.process, {}
         self._exited()
 
@@ -174,7 +184,9 @@ class RemoteProcess:
         :param data: any bytes. All of it waits here until the daemon has it: wait for the Deferred before writing much
             more.
         :return: fires with the stdin offset after *data* once the daemon has it safe. Cancelling does not take it back.
-        :raises AlreadyExited: (errback) the process has exited.
+        :raises AlreadyExited: (errback) the process has exited. So it is until its next generation begins, if there is
+            to be one, and so with the next two.
+        :raises NotRunning: (errback) it is just being started.
         :raises StdinClosed: (errback) EOF was sent, by us or another.
         :raises Denied: (errback) the attachment is read-only.
         :raises ConnectionClosed: (errback) how much was taken is unknown: the connection is lost and there will be no
@@ -277,13 +289,16 @@ class RemoteProcess:
         send no more.
 
         Yields `Output` (``channel``, ``payload``, ``offset``, ``time``) and, where output is not kept any more, `Gap`.
-        Ends when the process has exited and its outputs are closed, or when the attachment is over.
+        Ends when the process has exited for good and its outputs are closed, or when the attachment is over. If it is
+        started again after that, another loop has what follows.
 
         :raises ConnectionClosed: the connection was lost for good; what had come was yielded before.
         :raises NotAttached: there is no attachment, and was none.
         """
         if self._attachment is None:
             raise self._not_attached()
+        if self._told.generation > self._generation_taken:
+            self._status_taken = False
         while not self._finished():
             item = await self._delivery.take()
             if type(item) is Output:
@@ -294,12 +309,19 @@ class RemoteProcess:
             elif type(item) is Gap:
                 yield item
             elif type(item) is Status:
-                self._status_taken = item.state in OVER
+                self._take_status(item)
             elif type(item) is End:
                 self._end_taken = True
             elif isinstance(item, ConnectionClosed):
                 self._end_taken = True
                 raise item
+
+    def _take_status(self, status: Status) -> None:
+        if status.generation > self._generation_taken:
+            self._generation_taken = status.generation
+            if status.state in BEGINNINGS:
+                self._open = set(self._channels)
+        self._status_taken = status.state in OVER and status.generation >= self._before
 
     def _finished(self) -> bool:
         return self._end_taken or (self._status_taken and not self._open) or not (self.attached or self._delivery.waits)
@@ -307,39 +329,44 @@ class RemoteProcess:
     # --- what the session tells --------------------------------------------------------------------------------------
 
     def event(self, message: Event) -> None:
+        exited = False
         if type(message) is Output:
             if not message.payload:
-                if self._was_told(message.channel):
+                if not self._told.end(message):
                     return
-                eof = {*self._changed.get("eof", self._record.eof), message.channel}
-                self._changed["eof"] = tuple(sorted(eof))
+                self._end_of(message.channel)
             self.offset = message.offset + len(message.payload)
         elif type(message) is Gap:
             self.offset = message.to
         elif type(message) is Status:
-            if self._was_told((message.generation, message.state)):
+            if not self._told.status(message):
                 return
-            self._status(message)
+            if is_news(message, self.record):
+                self._status(message)
+                exited = message.state in OVER
         elif type(message) is End:
             self._ended(message.reason)
         self._delivery.put(message)
-        if type(message) is Status and message.state in OVER:
+        if exited:
             self._exited()
 
-    def _was_told(self, what: object) -> bool:
-        if what in self._told:
-            return True
-        self._told.add(what)
-        return False
+    def _end_of(self, channel: int) -> None:
+        if self._told.generation >= self._changed.get("generation", self._record.generation):
+            eof = {*self._changed.get("eof", self._record.eof), channel}
+            self._changed["eof"] = tuple(sorted(eof))
 
     def _status(self, status: Status) -> None:
         changed = {name: getattr(status, name) for name in ("state", "generation", "code", "signal", "core")}
-        if status.state in OVER:
+        if status.state in (*OVER, State.BACKOFF):
             changed["pid"] = None
         elif status.pid:
             changed["pid"] = status.pid
         if status.end:
             changed["end"] = status.end
+        if status.generation > self._record.generation and status.state in BEGINNINGS:
+            changed["eof"] = ()
+            if self._stdin is not None:
+                self._stdin.reopen()
         self._changed.update(changed)
 
     def _ended(self, reason: Reason) -> None:
@@ -360,8 +387,10 @@ class RemoteProcess:
 
     def resumed(self, reply: Attached) -> None:
         assert self._attachment is not None
+        self._told.again()
         if self._stdin is not None:
-            self._stdin.resume(self._attachment.session, self._attachment.to, reply.stdin_end)
+            later = reply.process.generation > self.record.generation
+            self._stdin.resume(self._attachment.session, self._attachment.to, reply.stdin_end, later=later)
         if self._delivery.pressure:
             self._flow(True)
 

@@ -10,7 +10,16 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from netdaemon.errors import AlreadyExited, ConnectionClosed, NetdaemonError, StdinClosed, StdinFull, StdinHole
+from netdaemon.errors import (
+    AlreadyExited,
+    ConnectionClosed,
+    NetdaemonError,
+    Refusal,
+    StdinClosed,
+    StdinFull,
+    StdinHole,
+)
+from netdaemon.resumption import UNTIL_NEXT_GENERATION
 from netdaemon.wire.answers import Taken
 from netdaemon.wire.commands import Data
 
@@ -62,6 +71,9 @@ class Stdin:
     that was under way is sent again. Otherwise it may have been that piece, or another's; the writes that had a part in
     it fail, nothing more of them is sent, and those after them go on.
 
+    What is refused because the process has exited, or has closed its input, fails with all that waits behind it. When
+    the process's next generation begins, input is taken again, at the offset where it ended.
+
     :param to: the attachment.
     :param end: the stdin offset at which writing begins.
     :ivar end: the offset after what is known to be safe.
@@ -89,7 +101,7 @@ class Stdin:
         self._eof: Deferred[None] | None = None
         self._eof_sent = False
         self._eof_repeated = False
-        # Replies to what was sent before we went back say nothing.
+        # Replies to what was sent before we went back say nothing, but how far the input has come after a failure.
         self._round = 0
         self._delay = BACKOFF_LEAST
         self._retry: Any = None
@@ -97,6 +109,8 @@ class Stdin:
     def _bind(self, session: Requests, to: int) -> None:
         self._session = session
         self._to = to
+        self._unanswered = 0
+        self._settling = False
         self._largest = min(CHUNK if session.version > 1 else CHUNK_V1, session.max_message - HEAD_ROOM)
         self._limit = min(CHUNK_FIRST, self._largest)
         # How much may be under way: a window's worth, less after the daemon had no room for it, until it has again.
@@ -157,6 +171,22 @@ class Stdin:
             self._retry.cancel()
             self._retry = None
 
+    def reopen(self) -> None:
+        """The next generation has begun: it takes input."""
+        if self._eof is not None and self._eof.called:
+            self._eof, self._eof_sent, self._eof_repeated = None, False, False
+        if not isinstance(self.failure, UNTIL_NEXT_GENERATION):
+            return
+        self.failure = None
+        self._eof, self._eof_sent, self._eof_repeated = None, False, False
+        self._safe = self._written
+        self._sent_size = 0
+        self._delay = BACKOFF_LEAST
+        self._room = self._most
+        # They may have been taken nevertheless, by the new generation even.
+        self._settling = self._unanswered > 0
+        self._furthest = self.end
+
     # --- from one connection to the next -----------------------------------------------------------------------------
 
     def interrupt(self) -> None:
@@ -164,18 +194,25 @@ class Stdin:
         self._interrupted = True
         self._stop()
 
-    def resume(self, session: Requests, to: int, end: int) -> None:
+    def resume(self, session: Requests, to: int, end: int, *, later: bool = False) -> None:
         """Go on over another connection.
 
         :param end: the offset after all that the daemon has taken, from whomever.
+        :param later: whether a later generation runs: an EOF that was under way was none for it.
         """
-        if self.failure is not None:
-            return
         self._interrupted = False
+        if self.failure is not None or self._settling:
+            self.end = self._furthest = end
+        if self.failure is not None:
+            self._bind(session, to)
+            return
         self._bind(session, to)
         self._delay = BACKOFF_LEAST
         if self._eof_sent and self._eof is not None and not self._eof.called:
-            self._eof_sent, self._eof_repeated = False, True
+            if later:
+                self._eof.callback(None)
+                self._eof = None
+            self._eof_sent, self._eof_repeated = False, not later
         known, under_way = self.end, self._sent_size
         furthest = self._furthest if self._sole_writer else end
         if not known <= end <= furthest:
@@ -229,7 +266,7 @@ class Stdin:
 
     def _push(self) -> None:
         """Send what may be sent now."""
-        if self._retry is not None or self.failure is not None or self._interrupted:
+        if self._retry is not None or self.failure is not None or self._interrupted or self._settling:
             return
         while self._queue and not self._interrupted and self._sent_size < self._room:
             if self._sent and not self._sole_writer:
@@ -245,9 +282,25 @@ class Stdin:
             self._post(Data(to=self._to), self._closed, 0)
 
     def _post(self, message: Data, taken: Callable[[Taken, int, int], None], length: int) -> None:
-        self._session.request(message).addCallbacks(
+        self._unanswered += 1
+        self._session.request(message).addBoth(self._answered, self._session).addCallbacks(
             taken, self._refused, callbackArgs=(self._round, length), errbackArgs=(self._round,)
         ).addErrback(lambda failure: _log.failure("input could not be sent", failure))
+
+    def _answered(self, result: Any, session: Requests) -> Any:
+        """Before anything else is done about it: count it, and see how far the input has come after a failure."""
+        if session is not self._session:
+            return result
+        self._unanswered -= 1
+        if self.failure is not None or self._settling:
+            answer = result.value if isinstance(result, Failure) else result
+            if isinstance(answer, Taken | Refusal) and answer.end is not None:
+                self.end = max(self.end, answer.end)
+        if self._settling and not self._unanswered:
+            self._settling = False
+            self._furthest = self.end
+            self._push()
+        return result
 
     def _next_piece(self, limit: int) -> bytes | memoryview:
         """Up to *limit* bytes from the front of the queue; small pieces are joined."""
@@ -321,6 +374,8 @@ class Stdin:
             self._closed(Taken(accepted=0, end=self.end), round, 0)
             return
         if not isinstance(error, StdinFull):
+            if isinstance(error, Refusal) and error.end is not None:
+                self.end = max(self.end, error.end)
             self.fail(error if isinstance(error, NetdaemonError) else NetdaemonError(str(error)))
             return
         if error.accepted and error.end is not None:
