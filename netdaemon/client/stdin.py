@@ -289,13 +289,13 @@ class Stdin:
 
     def _answered(self, result: Any, session: Requests) -> Any:
         """Before anything else is done about it: count it, and see how far the input has come after a failure."""
-        if session is not self._session:
+        answer = result.value if isinstance(result, Failure) else result
+        if session is not self._session or isinstance(answer, ConnectionClosed):
+            # That is told over the next connection.
             return result
         self._unanswered -= 1
-        if self.failure is not None or self._settling:
-            answer = result.value if isinstance(result, Failure) else result
-            if isinstance(answer, Taken | Refusal) and answer.end is not None:
-                self.end = max(self.end, answer.end)
+        if (self.failure is not None or self._settling) and isinstance(answer, Taken | Refusal):
+            self.end = max(self.end, answer.end or 0)
         if self._settling and not self._unanswered:
             self._settling = False
             self._furthest = self.end
