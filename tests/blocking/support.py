@@ -13,7 +13,7 @@ from typing import Any
 
 from netdaemon.blocking import Client, connect
 from netdaemon.errors import Refusal, StdinClosed, StdinFull, StdinHole
-from netdaemon.wire.answers import Attached, Event, Failure, Ok, Reply, Status, Taken, Welcome
+from netdaemon.wire.answers import Attached, Event, Failure, Ok, Reply, Status, Taken, Watching, Welcome
 from netdaemon.wire.commands import Attach, Data, Hello, Request, Start
 from netdaemon.wire.records import State
 from netdaemon.wire.server import ServerConnection
@@ -91,9 +91,14 @@ class FakeDaemon(threading.Thread):
             answer = Failure.of(answer)
         if answer is not None:
             self.send(self.connection.reply(id, answer))
-        if isinstance(answer, Attached):
+        if isinstance(answer, Attached | Watching):
             self.attachment = id
         for event in self._after(request):
+            self.send(self.connection.event(self.attachment, event))
+
+    def tell(self, *events: Event) -> None:
+        """Events of the latest attachment or subscription, from the test."""
+        for event in events:
             self.send(self.connection.event(self.attachment, event))
 
     def send(self, octets: bytes) -> None:
