@@ -243,8 +243,8 @@ def tidy(path: str, files: int, compress: bool) -> None:
 def _keep(directory: int, name: str, files: int) -> None:
     aside = list_aside(directory, name, os.geteuid())
     for entry in aside[: max(0, len(aside) - files)]:
-        _remove(directory, entry)
         _remove(directory, entry + COMPRESSED + UNFINISHED)
+        _remove(directory, entry)
 
 
 def _remove(directory: int, entry: str) -> None:

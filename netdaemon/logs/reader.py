@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -18,8 +19,12 @@ from netdaemon.wire.told import Logged
 _CHUNK = 256 * 1024
 
 
+# How often it is begun anew where a file is set aside between looking and asking, before the caller is told.
+_ATTEMPTS = 20
+
+
 class Moved(Exception):
-    """A file was set aside, or removed, since the daemon told how the log stands: ask again."""
+    """A file was set aside or removed meanwhile: begin anew, from the offset after what was read."""
 
 
 def _ignore(what: str) -> None:
@@ -28,14 +33,16 @@ def _ignore(what: str) -> None:
 
 def read(
     path: str,
-    logged: Logged,
+    ask: Callable[[], Logged],
     *,
     since: int | None = None,
     begin: int | None = None,
     complain: Callable[[str], None] = _ignore,
 ) -> Iterator[Line]:
-    """The lines of a log, oldest first, up to exactly where *logged* says that it ends.
+    """The lines of a log, oldest first, up to exactly where the daemon says that it ends.
 
+    :param ask: asks the daemon how the log stands. It is called once the file is open, so that the number of that
+        cannot become another file's; more than once if the log moves just then. What it returned last is what counts.
     :param since: only lines from this time on, in microseconds since the epoch.
     :param begin: only the output from this offset on, counted back from the end; the first line may be a part of one.
         What was lost has no bytes: before the last loss, offsets are larger than they should be.
@@ -43,39 +50,68 @@ def read(
     :raises Moved: at the first line or at a later one; what came before it was right.
     :raises OSError: a file cannot be opened.
     """
-    with opened_directory(path) as (directory, name):
-        # A daemon that cannot write has no present file.
-        present = _open_present(directory, name, logged) if logged.inode else None
-        with closing(_Files(directory, present, logged, complain)) as files:
-            names = list_aside(directory, name, files.owner)
-            if present is not None and not _is_present(directory, name, present):
-                # It may be among those set aside, too.
-                raise Moved(f"{path} was set aside just now")
-            if since is not None:
-                # A file that was set aside before has nothing of it.
-                least = name + stamped(since)
-                names = [one for one in names if one.removesuffix(COMPRESSED) >= least]
-            skip = 0
-            if begin is not None:
-                names, skip = _from_offset(files, names, logged.offset - begin)
-            for one in (*names, None):
-                for line in files.lines(one):
-                    data = line.data[skip:]
-                    skip -= len(line.data) - len(data)
-                    if data and (since is None or line.time >= since):
-                        yield Line(line.time, line.channel, data)
+    with opened_directory(path) as (directory, name), closing(_found(directory, name, ask, complain)) as files:
+        names = files.aside
+        if since is not None:
+            # A file that was set aside before has nothing of it.
+            least = name + stamped(since)
+            names = [one for one in names if one.removesuffix(COMPRESSED) >= least]
+        skip = 0
+        if begin is not None:
+            names, skip = _from_offset(files, names, files.logged.offset - begin)
+        for one in (*names, None):
+            for line in files.lines(one):
+                data = line.data[skip:]
+                skip -= len(line.data) - len(data)
+                if data and (since is None or line.time >= since):
+                    yield Line(line.time, line.channel, data)
 
 
-def _open_present(directory: int, name: str, logged: Logged) -> int:
+def _found(directory: int, name: str, ask: Callable[[], Logged], complain: Callable[[str], None]) -> _Files:
+    """The files as they were at one instant."""
+    for _ in range(_ATTEMPTS):
+        present = _open_present(directory, name)
+        try:
+            logged = ask()
+            if not logged.inode:
+                # A daemon that cannot write has no present file, whatever is there.
+                return _Files(directory, None, logged, list_aside(directory, name, None), complain)
+            if present is not None and _agree(present, logged):
+                aside = list_aside(directory, name, os.fstat(present).st_uid)
+                # Else it may be among those set aside, too.
+                if _is_at(directory, name, present):
+                    files = _Files(directory, present, logged, aside, complain)
+                    present = None
+                    return files
+        finally:
+            if present is not None:
+                os.close(present)
+    raise Moved(f"{name} is not, or does not stay, the file that the daemon writes to")
+
+
+def _open_present(directory: int, name: str) -> int | None:
     try:
-        descriptor = _open(directory, name)
+        return _open(directory, name)
+    except (FileNotFoundError, Moved):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+
+
+def _agree(present: int, logged: Logged) -> bool:
+    """Whether it is the file that is written to."""
+    status = os.fstat(present)
+    return status.st_ino == logged.inode and status.st_size >= logged.size
+
+
+def _is_at(directory: int, name: str, descriptor: int) -> bool:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
-        raise Moved(f"{name} is not there") from None
-    status = os.fstat(descriptor)
-    if status.st_ino != logged.inode or status.st_size < logged.size:
-        os.close(descriptor)
-        raise Moved(f"{name} is another file than the daemon writes to, or has been emptied")
-    return descriptor
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
 
 
 def _open(directory: int, name: str) -> int:
@@ -84,14 +120,6 @@ def _open(directory: int, name: str) -> int:
         os.close(descriptor)
         raise Moved(f"{name} is no regular file")
     return descriptor
-
-
-def _is_present(directory: int, name: str, descriptor: int) -> bool:
-    try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(found, os.fstat(descriptor))
 
 
 def _from_offset(files: _Files, names: list[str], wanted: int) -> tuple[list[str], int]:
@@ -107,18 +135,19 @@ def _from_offset(files: _Files, names: list[str], wanted: int) -> tuple[list[str
 
 
 class _Files:
-    """The files of one log."""
+    """The files of one log.
 
-    def __init__(self, directory: int, present: int | None, logged: Logged, complain: Callable[[str], None]) -> None:
+    :ivar aside: the names of those set aside.
+    """
+
+    def __init__(
+        self, directory: int, present: int | None, logged: Logged, aside: list[str], complain: Callable[[str], None]
+    ) -> None:
+        self.logged = logged
+        self.aside = aside
         self._directory = directory
         self._present = present
-        self._logged = logged
         self._complain = complain
-
-    @property
-    def owner(self) -> int | None:
-        """Whose they are; None: that cannot be seen."""
-        return None if self._present is None else os.fstat(self._present).st_uid
 
     def close(self) -> None:
         if self._present is not None:
@@ -145,8 +174,8 @@ class _Files:
     def _octets(self, name: str | None) -> Iterator[bytes]:
         if name is None:
             place = 0
-            while self._present is not None and place < self._logged.size:
-                octets = os.pread(self._present, min(_CHUNK, self._logged.size - place), place)
+            while self._present is not None and place < self.logged.size:
+                octets = os.pread(self._present, min(_CHUNK, self.logged.size - place), place)
                 if not octets:
                     raise Moved("the present file was emptied")
                 place += len(octets)
