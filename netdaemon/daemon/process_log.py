@@ -136,8 +136,9 @@ class ProcessLog:
         if self._error or self._closed:
             # The next attempt will see it.
             return
-        waiting = self.process.spool.end - self._file.position.offset
-        self._schedule(0 if waiting >= min(TURN, self.process.spool.size // SHARE) else GROUPED)
+        spool = self.process.spool
+        waiting = spool.end - self._file.position.offset
+        self._schedule(0 if waiting >= min(TURN, spool.size // SHARE) or not spool.room() else GROUPED)
 
     def _schedule(self, delay: float) -> None:
         """Have a turn then, or earlier."""

@@ -32,6 +32,9 @@ COMPRESSED = ".gz"
 UNFINISHED = ".tmp"
 _LONGEST_SUFFIX = len(".20261128T165500.123456Z") + len(COMPRESSED) + len(UNFINISHED)
 
+# As many as the kernel follows.
+_LINKS_MAX = 40
+
 # Read and compressed at a time: large enough that the thread seldom needs the interpreter.
 _CHUNK = 256 * 1024
 
@@ -53,29 +56,84 @@ def _refused(path: str, why: str) -> BadRequest:
 def opened_directory(path: str) -> Iterator[tuple[int, str]]:
     """A descriptor of the directory that *path* is in, and the name of *path* there.
 
-    :raises BadRequest: there is none, or others can replace what is in it.
+    :raises BadRequest: there is none.
     """
     directory, name = os.path.split(path)
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise _refused(path, f"cannot be: there is no directory {directory}, and none is made") from None
     except OSError as error:
-        raise _refused(path, f"cannot be: {directory}: {error.strerror}") from None
+        raise _no_way(path, directory, error) from None
     try:
         yield descriptor, name
     finally:
         os.close(descriptor)
 
 
-def _check_directory(path: str, directory: int) -> None:
-    status = os.fstat(directory)
-    if status.st_uid not in (0, os.geteuid()):
-        raise _refused(path, f"is in a directory of user {status.st_uid}; it is to be of user {os.geteuid()} or root")
-    # A group that may write is let pass: /var/log is the group's on many systems, and members of it can put nothing
-    # there that passes for a file of ours.
+@contextmanager
+def _own_directory(path: str) -> Iterator[tuple[int, str]]:
+    """The same, where nobody else can have it lead elsewhere.
+
+    :raises BadRequest: others can.
+    """
+    _check_way(path)
+    with opened_directory(path) as opened:
+        yield opened
+
+
+def _no_way(path: str, directory: str, error: OSError) -> BadRequest:
+    if error.errno == errno.ENOENT:
+        return _refused(path, f"cannot be: there is no directory {directory}, and none is made")
+    return _refused(path, f"cannot be: {directory}: {error.strerror}")
+
+
+def _check_way(path: str) -> None:
+    """Every directory and every link on the way to the file is ours or root's, and nobody else can replace it.
+
+    None of them can be changed by others afterwards, so that what is opened then is what was looked at.
+    """
+    here = "/"
+    _check_directory(path, here, os.stat(here))
+    left = os.path.dirname(path).split("/")[::-1]
+    links = 0
+    while left:
+        part = left.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            here = os.path.dirname(here)
+            continue
+        one = os.path.join(here, part)
+        try:
+            status = os.lstat(one)
+            target = os.readlink(one) if stat.S_ISLNK(status.st_mode) else None
+        except OSError as error:
+            raise _no_way(path, one, error) from None
+        if target is None:
+            here = one
+            _check_directory(path, here, status)
+            continue
+        links += 1
+        if links > _LINKS_MAX:
+            raise _refused(path, f"cannot be: more than {_LINKS_MAX} symbolic links are on the way to it")
+        _check_owner(path, one, status)
+        here = "/" if target.startswith("/") else here
+        left += target.split("/")[::-1]
+
+
+def _check_directory(path: str, directory: str, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode):
+        raise _refused(path, f"cannot be: {directory}: {os.strerror(errno.ENOTDIR)}")
+    _check_owner(path, directory, status)
+    # A group that may write is let pass: /var/log is a group's on many systems, and whoever made it trusts that group.
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise _refused(path, "is in a directory that everybody may write to; it needs the sticky bit (chmod +t)")
+        raise _refused(path, f"is below {directory}, where everybody may write; it needs the sticky bit (chmod +t)")
+
+
+def _check_owner(path: str, directory: str, status: os.stat_result) -> None:
+    user = os.geteuid()
+    if status.st_uid not in (0, user):
+        allowed = f"user {user} or root" if user else "root"
+        raise _refused(path, f"is below {directory}, which belongs to user {status.st_uid}; {allowed} is allowed")
 
 
 _KINDS = {
@@ -106,8 +164,7 @@ def open_log(path: str, *, create: bool = True) -> int:
     :raises BadRequest: it is none that may be a log, or another process's log.
     :raises OSError: it cannot be opened; FileNotFoundError if there is none and *create* is false.
     """
-    with opened_directory(path) as (directory, name):
-        _check_directory(path, directory)
+    with _own_directory(path) as (directory, name):
         try:
             # Looking comes first: opening a device may do something.
             _check_file(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
@@ -123,6 +180,9 @@ def open_log(path: str, *, create: bool = True) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _refused(path, "is another process's log; give each its own") from None
+        except OSError:
+            # A file system that has no locks.
+            pass
     except BaseException:
         os.close(descriptor)
         raise
@@ -171,8 +231,7 @@ def set_aside(path: str, now: int) -> None:
 
     :raises OSError: it could not be; nothing has changed.
     """
-    with opened_directory(path) as (directory, name):
-        _check_directory(path, directory)
+    with _own_directory(path) as (directory, name):
         taken = {one[: len(name) + len(stamped(0))] for one in os.listdir(directory) if _is_of(one, name)}
         aside = name + stamped(now)
         last = max(taken, default="")
@@ -218,7 +277,7 @@ def tidy(path: str, files: int, compress: bool) -> None:
     """
     uid = os.geteuid()
     problem: OSError | None = None
-    with opened_directory(path) as (directory, name):
+    with _own_directory(path) as (directory, name):
         for entry in list_aside(directory, name, uid):
             if entry.endswith(COMPRESSED):
                 _remove(directory, entry.removesuffix(COMPRESSED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gzip
 import os
 import socket
@@ -64,6 +65,27 @@ def no_directory(path: Path) -> None:
     path.parent.rmdir()
 
 
+def by_a_link(path: Path) -> None:
+    """The way to the directory may go through links, as /var/run does."""
+    real = path.parent.with_name("real")
+    path.parent.rename(real)
+    path.parent.symlink_to(real)
+
+
+def public_above(path: Path) -> None:
+    path.parent.parent.chmod(0o777)
+
+
+def foreign_link(path: Path) -> None:
+    by_a_link(path)
+    os.lchown(path.parent, 12345, 12345)
+
+
+def endless_link(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.symlink_to(path.parent)
+
+
 def directory_is_a_file(path: Path) -> None:
     path.parent.rmdir()
     path.parent.write_bytes(b"")
@@ -80,8 +102,13 @@ REFUSED = [
     pytest.param(hard_link, "has 2 names", id="hard link"),
     pytest.param(of_somebody_else, "belongs to user 12345", id="somebody else's", marks=NEEDS_ROOT),
     pytest.param(device, "is a device", id="device", marks=NEEDS_ROOT),
-    pytest.param(public, "everybody may write to", id="directory for everybody"),
-    pytest.param(foreign_directory, "in a directory of user 12345", id="directory of another", marks=NEEDS_ROOT),
+    pytest.param(public, "is below .*/logs, where everybody may write", id="directory for everybody"),
+    pytest.param(
+        foreign_directory, "is below .*/logs, which belongs to user 12345", id="directory of another", marks=NEEDS_ROOT
+    ),
+    pytest.param(public_above, "is below .*, where everybody may write", id="directory above for everybody"),
+    pytest.param(foreign_link, "is below .*/logs, which belongs to user 12345", id="link of another", marks=NEEDS_ROOT),
+    pytest.param(endless_link, "more than 40 symbolic links", id="link to itself"),
     pytest.param(no_directory, "there is no directory .*, and none is made", id="no directory"),
     pytest.param(directory_is_a_file, "Not a directory", id="no directory but a file"),
 ]
@@ -98,13 +125,14 @@ def path(tmp_path: Path) -> Path:
 def test_what_may_not_be_a_log(path: Path, make: Callable[[Path], None], why: str) -> None:
     """Refused when it is asked for and when it is opened, with a word that tells why; nothing is made or changed."""
     make(path)
-    before = sorted(path.parent.iterdir()) if path.parent.is_dir() else None
+    there = os.path.isdir(path.parent)
+    before = sorted(path.parent.iterdir()) if there else None
     for attempt in (check_path, open_log):
         with pytest.raises(BadRequest, match=why) as caught:
             attempt(str(path))
         assert caught.value.field == "log"
         assert str(path) in caught.value.message
-    assert (sorted(path.parent.iterdir()) if path.parent.is_dir() else None) == before
+    assert (sorted(path.parent.iterdir()) if there else None) == before
 
 
 def absent(path: Path) -> None:
@@ -119,18 +147,17 @@ def sticky(path: Path) -> None:
     path.parent.chmod(0o1777)
 
 
+def by_a_relative_link(path: Path) -> None:
+    real = path.parent.with_name("real")
+    path.parent.rename(real)
+    path.parent.symlink_to("./../" + real.parent.name + "/real")
+
+
 def of_the_group(path: Path) -> None:
     path.parent.chmod(0o775)
 
 
-def by_a_link(path: Path) -> None:
-    """The way to the directory may go through links, as /var/run does."""
-    real = path.parent.with_name("real")
-    path.parent.rename(real)
-    path.parent.symlink_to(real)
-
-
-@pytest.mark.parametrize("make", [absent, present, sticky, of_the_group, by_a_link])
+@pytest.mark.parametrize("make", [absent, present, sticky, of_the_group, by_a_link, by_a_relative_link])
 def test_what_may_be_a_log(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     there = path.exists()
@@ -282,3 +309,11 @@ def test_a_disk_too_full_to_compress(path: Path, monkeypatch: pytest.MonkeyPatch
     assert [one.suffix for one in files_of(path)] == [".123456Z", ".gz"]
     assert [octets_of(one) for one in files_of(path)] == [b"file 0\n", b"file 1\n"]
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, what: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    os.close(open_log(str(path)))
