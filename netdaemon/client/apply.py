@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from netdaemon.apply.carrying import AT_ONCE, Applied, Outcome, carry_out
 from netdaemon.apply.planning import Action, Plan, plan
@@ -56,21 +56,20 @@ async def _carry_out(
     on_doing: Callable[[Action, str], object] | None,
     on_done: Callable[[Outcome], object] | None,
 ) -> Applied:
-    slots = DeferredSemaphore(at_once)
     outcomes: list[Outcome] = []
 
-    async def one(action: Action) -> None:
-        outcome = await _do(client, action, on_doing)
-        outcomes.append(outcome)
-        if on_done is not None:
-            on_done(outcome)
-
-    def begin(action: Action) -> Deferred[None]:
-        return Deferred.fromCoroutine(one(action))
+    async def work(actions: Iterator[Action]) -> None:
+        for action in actions:
+            outcome = await _do(client, action, on_doing)
+            outcomes.append(outcome)
+            if on_done is not None:
+                on_done(outcome)
 
     for phase in made.phases:
+        # All of them take from the same.
+        actions = iter(phase)
         try:
-            await gatherResults([slots.run(begin, action) for action in phase], consumeErrors=True)
+            await gatherResults([Deferred.fromCoroutine(work(actions)) for _ in range(at_once)], consumeErrors=True)
         except FirstError as error:
             # It was cancelled, or a callback has failed.
             error.subFailure.raiseException()
