@@ -6,7 +6,7 @@ A message that exists is legal: what a declaration cannot say is checked when on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol
 
 from netdaemon.errors import BadRequest, TooLarge
 from netdaemon.wire.answers import (
@@ -149,14 +149,40 @@ def _check_spec(spec: Start | Change) -> None:
         check_steps(spec.stop)
     if spec.watchdog is not None:
         check_watchdog(spec.watchdog)
-    words = (*(argv or ()), *(spec.labels or ()), spec.cwd or "", (spec.pty and spec.pty.term) or "")
+    check_size(spec)
+
+
+class Declared(Protocol):
+    """Whatever has what a process's record tells of its declaration."""
+
+    @property
+    def argv(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def cwd(self) -> str | None: ...
+
+    @property
+    def pty(self) -> Pty | None: ...
+
+    @property
+    def stop(self) -> tuple[Step, ...] | None: ...
+
+
+def check_size(spec: Declared) -> None:
+    """Refuse what does not fit into a process's record; for a CHANGE, also what it comes to with all that stays.
+
+    :raises TooLarge: it does not.
+    """
+    words = (*(spec.argv or ()), *(spec.labels or ()), spec.cwd or "")
+    if spec.pty is not None and spec.pty.term is not None:
+        words = (*words, spec.pty.term)
     typed = 0 if spec.stop is None else sum(len(step.stdin) for step in spec.stop if step.stdin is not None)
     # A character is four bytes at most: nearly always that is all that there is to look at.
-    if sum(map(len, words)) * 4 + len(words) * 4 + typed > RECORD_WORDS_MAX:
-        _check_record(words, typed)
-
-
-def _check_record(words: tuple[str, ...], typed: int) -> None:
+    if sum(map(len, words)) * 4 + len(words) * 4 + typed <= RECORD_WORDS_MAX:
+        return
     size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words) + typed
     if size > RECORD_WORDS_MAX:
         raise TooLarge(

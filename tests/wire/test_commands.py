@@ -36,6 +36,7 @@ from netdaemon.wire.commands import (
     Start,
     Stop,
     Watch,
+    check_size,
 )
 from netdaemon.wire.fields import INTEGER_MAX
 from netdaemon.wire.frame import MAX_MESSAGE, MESSAGE_HEAD
@@ -317,5 +318,15 @@ def test_the_largest_process_fits_into_every_message_that_tells_it() -> None:
 def test_a_process_that_is_larger_is_refused(more: Callable[[Any], dict[str, Any]]) -> None:
     """By one byte, wherever it is."""
     asked = largest()
+    check_size(asked)
     with pytest.raises(TooLarge, match=f"come to {RECORD_WORDS_MAX + 1} bytes, and {RECORD_WORDS_MAX} fit"):
         dataclasses.replace(asked, **more(asked))
+
+
+def test_a_changed_process_is_checked_as_a_whole() -> None:
+    """What a CHANGE says may be small enough, and what it comes to not: whoever changes a record asks."""
+    process = ProcessRecord(id="p", state=State.EXITED, argv=("a" * (RECORD_WORDS_MAX - 8),))
+    check_size(dataclasses.replace(process, cwd=""))
+    with pytest.raises(TooLarge) as caught:
+        check_size(dataclasses.replace(process, labels=("a=b",)))
+    assert caught.value.field == "argv"
