@@ -183,6 +183,8 @@ def test_imports(path: Path) -> None:
         ("netdaemon.process.bad", "import netdaemon.wire.client", "forbidden"),
         ("netdaemon.process.bad", "import netdaemon.daemon.table", "above it"),
         ("netdaemon.process.bad", "import netdaemon.client.client", "above it"),
+        ("netdaemon.logs.bad", "import twisted", "not of the standard library"),
+        ("netdaemon.logs.bad", "from netdaemon.process.spool import Spool", "above it"),
         ("netdaemon.daemon.bad", "from netdaemon.client import client", "forbidden"),
         ("netdaemon.client.bad", "from netdaemon.daemon.table import ProcessTable", "forbidden"),
         ("netdaemon.blocking", "from twisted.internet import defer", "forbidden"),
@@ -237,12 +239,12 @@ def existing(*layers: str) -> list[str]:
 @pytest.mark.parametrize(
     ("layers", "unwanted"),
     [
-        (("errors", "wire"), ("twisted", "zope", "click")),
+        (("errors", "wire", "logs"), ("twisted", "zope", "click")),
         (("keeper",), ("twisted", "zope", "click", "netdaemon.errors", "netdaemon.wire")),
         (("blocking", "cli"), ("twisted", "zope")),
         ((), ("twisted", "zope", "click", "netdaemon.errors")),
     ],
-    ids=["wire", "keeper", "blocking and cli", "netdaemon alone"],
+    ids=["wire and logs", "keeper", "blocking and cli", "netdaemon alone"],
 )
 def test_what_is_loaded_in_the_end(layers: tuple[str, ...], unwanted: tuple[str, ...]) -> None:
     names = existing(*layers)

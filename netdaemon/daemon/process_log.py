@@ -116,10 +116,12 @@ class ProcessLog:
         """How it stands. What has been overwritten meanwhile counts as lost, though no file tells it yet."""
         position = self._file.position
         overwritten = max(0, self.process.spool.begin - position.offset)
+        # What cannot even be opened is not told as if it were there.
+        present = self._file.is_open or not self._error
         return Logged(
             offset=position.offset,
-            inode=position.inode,
-            size=position.size,
+            inode=position.inode if present else 0,
+            size=position.size if present else 0,
             lost=position.lost + overwritten,
             error=self._error or None,
         )

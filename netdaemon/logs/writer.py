@@ -39,7 +39,7 @@ class LogFile:
     :param position: what was saved last; of a new log, with the offset of the first byte that is to be in it.
     :param save: has to keep what it is given so that it survives a kill.
     :param now: microseconds since the epoch.
-    :ivar position: what is so, and saved; without a file for the moment in which there is none.
+    :ivar position: what is so, and saved.
     :ivar untidy: whether there may be something for `netdaemon.logs.files.tidy` to do.
     """
 
@@ -56,6 +56,11 @@ class LogFile:
         self._torn = False
         # The time of the first line, in microseconds.
         self._born: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a present file."""
+        return self._descriptor >= 0
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -140,7 +145,7 @@ class LogFile:
         """See what others have done to the file."""
         if not os.fstat(self._descriptor).st_nlink:
             # It was removed: nobody would ever read what is written to it.
-            self._leave()
+            self.close()
             self.open()
         self._agree()
 
@@ -187,7 +192,7 @@ class LogFile:
         if files.is_at(self.spec.path, self._descriptor):
             files.set_aside(self.spec.path, self._now())
             self.untidy = True
-        self._leave()
+        self.close()
         self.open()
 
     def reopen(self) -> None:
@@ -196,14 +201,8 @@ class LogFile:
         :raises BadRequest, OSError: it cannot be opened; the next `append` tries again.
         """
         if self._descriptor >= 0 and not files.is_at(self.spec.path, self._descriptor):
-            self._leave()
+            self.close()
         self.open()
-
-    def _leave(self) -> None:
-        """Go on in another file, even if that gets the number of this one, which may be gone by then."""
-        self.close()
-        self._torn = False
-        self.position = replace(self.position, inode=0, size=0)
 
     def close(self) -> None:
         """Let go of the file; the next `append` opens it again."""

@@ -442,6 +442,11 @@ def test_a_path_that_may_not_be_one(at: World, path: Path) -> None:
     logging.log.reopen()
     logging.settle()
     assert [happening for happening, _ in logging.told[2:]] == [Happening.LOG_FAILED]
+    assert logging.saved is not None
+    assert logging.saved.inode != 0
+    # There is no file to be read at the moment.
+    logged = logging.log.logged
+    assert (logged.offset, logged.inode, logged.size) == (4, 0, 0)
     logging.log.close()
 
 
