@@ -158,8 +158,8 @@ def _check_file(path: str, status: os.stat_result) -> None:
         raise _refused(path, f"has {status.st_nlink} names (hard links); a log has one")
 
 
-def open_log(path: str, *, create: bool = True) -> int:
-    """The file at *path*, made if there is none, for reading and writing; nobody else has it open for this at a time.
+def open_log(path: str, *, create: bool = True, lock: bool = True) -> int:
+    """The file at *path*, made if there is none, for reading and writing; with *lock* by one at a time.
 
     :raises BadRequest: it is none that may be a log, or another process's log.
     :raises OSError: it cannot be opened; FileNotFoundError if there is none and *create* is false.
@@ -177,7 +177,8 @@ def open_log(path: str, *, create: bool = True) -> int:
         # It may have been replaced since.
         _check_file(path, os.fstat(descriptor))
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _refused(path, "is another process's log; give each its own") from None
         except OSError:
@@ -189,9 +190,10 @@ def open_log(path: str, *, create: bool = True) -> int:
     return descriptor
 
 
-def check_path(path: str) -> None:
+def check_path(path: str, *, own: bool = False) -> None:
     """Refuse what cannot be a log, before anything happens. Nothing is made, and nothing blocks.
 
+    :param own: it is the log already of the process that it is for: that it is in use is no reason against it.
     :raises BadRequest: it says why.
     """
     room = NAME_MAX - _LONGEST_SUFFIX
@@ -199,7 +201,7 @@ def check_path(path: str) -> None:
     if length > room:
         raise _refused(path, f"has a name of {length} octets, at most {room} are allowed: a time is added to it")
     try:
-        os.close(open_log(path, create=False))
+        os.close(open_log(path, create=False, lock=not own))
     except FileNotFoundError:
         with opened_directory(path) as (directory, _):
             if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):

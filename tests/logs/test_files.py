@@ -311,6 +311,16 @@ def test_a_disk_too_full_to_compress(path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(path.parent.iterdir())) == 2
 
 
+def test_a_log_that_is_in_use(path: Path) -> None:
+    """It may be declared again for the process whose it is, and for no other."""
+    descriptor = open_log(str(path))
+    with pytest.raises(BadRequest, match="another process's log"):
+        check_path(str(path))
+    check_path(str(path), own=True)
+    os.close(descriptor)
+    check_path(str(path))
+
+
 def test_a_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(descriptor: int, what: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
