@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from netdaemon.apply.carrying import AT_ONCE, Deed, Doing, Outcome, carry_out
+from netdaemon.apply.carrying import AT_ONCE, AT_ONCE_MAX, Deed, Doing, Outcome, carry_out
 from netdaemon.apply.planning import Action, Plan
 from netdaemon.blocking.link import Link
 from netdaemon.blocking.pending import Pending
@@ -81,6 +81,8 @@ def carry_out_plan(
     :param on_doing: called with an action and what is about to be done for it: ``stopping``.
     :param on_done: called with each outcome, as it comes.
     """
+    if not 1 <= at_once <= AT_ONCE_MAX:
+        raise ValueError(f"at_once is {at_once}, and 1 to {AT_ONCE_MAX} are allowed")
     outcomes: list[Outcome] = []
     for phase in plan.phases:
         outcomes += _carry_out_phase(client, phase, at_once, on_doing, on_done)

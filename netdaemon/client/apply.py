@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from netdaemon.apply.carrying import AT_ONCE, Applied, Outcome, carry_out
+from netdaemon.apply.carrying import AT_ONCE, AT_ONCE_MAX, Applied, Outcome, carry_out
 from netdaemon.apply.planning import Action, Plan, plan
-from netdaemon.apply.reading import SpecSet, read
-from netdaemon.client.client import Client
+from netdaemon.apply.reading import read
 from netdaemon.errors import NetdaemonError
 
+if TYPE_CHECKING:
+    from netdaemon.client.client import Client
 
-def apply(
-    client: Client,
-    *files: str | os.PathLike[str],
-    dry_run: bool = False,
-    at_once: int = AT_ONCE,
-    environ: Mapping[str, str] | None = None,
-    on_doing: Callable[[Action, str], object] | None = None,
-    on_done: Callable[[Outcome], object] | None = None,
-) -> Deferred[Applied]:
+
+class ApplyOptions(TypedDict, total=False):
+    """What may be said besides the files; see `apply`."""
+
+    dry_run: bool
+    at_once: int
+    environ: Mapping[str, str] | None
+    on_doing: Callable[[Action, str], object] | None
+    on_done: Callable[[Outcome], object] | None
+
+
+def apply(client: Client, *files: str | os.PathLike[str], **options: Unpack[ApplyOptions]) -> Deferred[Applied]:
     """Make the daemon match *files* of specs: start, change, replace, stop and remove.
 
     :param files: each a set of processes; those of the set that are not in the file any more are stopped and removed.
@@ -35,18 +40,25 @@ def apply(
         takes back nothing that was asked for, and asks for no more.
     :raises SpecFaults: (errback) something is wrong with the files; all of it is told, and nothing was done.
     """
-
-    async def carry() -> Applied:
-        made = await _plan(client, read(*files, environ=environ))
-        if dry_run:
-            return Applied(plan=made)
-        return await _carry_out(client, made, at_once, on_doing, on_done)
-
-    return Deferred.fromCoroutine(carry())
+    return Deferred.fromCoroutine(_apply(client, files, **options))
 
 
-async def _plan(client: Client, sets: Sequence[SpecSet]) -> Plan:
-    return plan(sets, await client.list())
+async def _apply(
+    client: Client,
+    files: tuple[str | os.PathLike[str], ...],
+    *,
+    dry_run: bool = False,
+    at_once: int = AT_ONCE,
+    environ: Mapping[str, str] | None = None,
+    on_doing: Callable[[Action, str], object] | None = None,
+    on_done: Callable[[Outcome], object] | None = None,
+) -> Applied:
+    if not 1 <= at_once <= AT_ONCE_MAX:
+        raise ValueError(f"at_once is {at_once}, and 1 to {AT_ONCE_MAX} are allowed")
+    made = plan(read(*files, environ=environ), await client.list())
+    if dry_run:
+        return Applied(plan=made)
+    return await _carry_out(client, made, at_once, on_doing, on_done)
 
 
 async def _carry_out(

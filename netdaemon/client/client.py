@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProcessProtocol
@@ -18,6 +19,10 @@ from netdaemon.declared import Declared, OsText, argv_of, declared
 from netdaemon.errors import ConnectionClosed, NetdaemonError
 from netdaemon.wire.answers import Attached, Started, Welcome
 from netdaemon.wire.commands import Attach, Start
+
+if TYPE_CHECKING:
+    from netdaemon.apply import Applied
+    from netdaemon.client.apply import ApplyOptions
 
 # Random bytes of the key of a START: no two have the same.
 KEY_BYTES = 8
@@ -194,6 +199,13 @@ class Client(Verbs):
     ) -> Any:
         """`IReactorProcess.spawnProcess`, for a process at the other end; see `netdaemon.client.spawn`."""
         return spawn.spawn_process(self, processProtocol, executable, args, env, path, uid, gid, usePTY, childFDs)
+
+    def apply(self, *files: str | os.PathLike[str], **options: Unpack[ApplyOptions]) -> Deferred[Applied]:
+        """Make the daemon match *files* of specs; see `netdaemon.client.apply.apply`."""
+        # Few clients have files, and few need to have loaded what reads them.
+        from netdaemon.client.apply import apply
+
+        return apply(self, *files, **options)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -176,6 +176,13 @@ def test_what_cannot_be_sent_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(outcome.error) == "it is too large"
 
 
+@pytest.mark.parametrize("at_once", [0, 257])
+def test_so_many_cannot_be(at_once: int) -> None:
+    client: Any = FakeClient()
+    with pytest.raises(ValueError, match="1 to 256 are allowed"):
+        carry_out_plan(client, a_plan(start=1), at_once=at_once)
+
+
 def test_nothing_to_do_asks_nothing() -> None:
     client: Any = FakeClient()
     assert carry_out_plan(client, a_plan()) == ()

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from netdaemon.apply import Applied, SpecFaults
 from netdaemon.client.apply import apply
+from netdaemon.client.client import Client
 from netdaemon.errors import LaunchFailed
 from netdaemon.wire.answers import Started
 from netdaemon.wire.commands import Remove, Request, Start, Stop
@@ -131,6 +132,19 @@ def test_cancelled_it_asks_for_no_more(tmp_path: Path) -> None:
     applied.cancel()
     found[0].trap(CancelledError)
     assert len(client.asked) == 2
+
+
+def test_the_client_has_a_method_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "list", lambda client, *select: succeed([]))
+    found: list[Any] = []
+    Client.__new__(Client).apply(file_of(tmp_path, "a"), dry_run=True, environ=ENVIRON).addCallback(found.append)
+    assert str(found[0].plan) == "+ start a"
+
+
+@pytest.mark.parametrize("at_once", [0, 257])
+def test_so_many_cannot_be(tmp_path: Path, at_once: int) -> None:
+    _, found = applying(FakeClient(), file_of(tmp_path, "a"), at_once=at_once)
+    found[0].trap(ValueError)
 
 
 def test_a_process_after_the_other(tmp_path: Path) -> None:
