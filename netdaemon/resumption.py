@@ -13,6 +13,9 @@ from netdaemon.wire.told import ProcessRecord
 # The states that a generation begins with.
 BEGINNINGS = (State.STARTING, State.RUNNING)
 
+# The states in which a generation takes input.
+RUNS = (*BEGINNINGS, State.STOPPING)
+
 # The states in which a process is over, until somebody starts it again.
 OVER = (State.EXITED, State.FAILED)
 

@@ -139,7 +139,7 @@ class Client(Link):
 
     def inspect(self, process: str, *, timeout: Timeout = DEFAULT) -> ProcessRecord:
         """The record of one process."""
-        return self.call(Inspect(process=process), OfProcess, timeout).process
+        return self.seen(self.call(Inspect(process=process), OfProcess, timeout).process)
 
     def look(self, process: str, *, stats: bool = False, timeout: Timeout = DEFAULT) -> OfProcess:
         """The record of one process, how its log stands (``logged``), and with *stats* what it uses (``stats``)."""
@@ -187,7 +187,7 @@ class Client(Link):
         :raises WrongGeneration: it has been started anew since *generation*: perhaps by this, if the connection was
             lost before the reply.
         """
-        return self.call(Again(process=process, generation=generation), OfProcess, timeout).process
+        return self.seen(self.call(Again(process=process, generation=generation), OfProcess, timeout).process)
 
     def change(
         self,
@@ -242,7 +242,7 @@ class Client(Link):
 
     def wait(self, process: str, for_: Until | str = Until.EXITED, *, timeout: Timeout = None) -> ProcessRecord:
         """The record of *process* once it is so; for ever unless *timeout* says otherwise."""
-        return self.call(Wait(process=process, for_=Until(for_)), OfProcess, timeout).process
+        return self.seen(self.call(Wait(process=process, for_=Until(for_)), OfProcess, timeout).process)
 
     def remove(self, process: str, *, generation: int | None = None, timeout: Timeout = DEFAULT) -> None:
         """Forget a process that has exited, and its output."""

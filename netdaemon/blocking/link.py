@@ -27,10 +27,12 @@ from netdaemon.errors import (
     ShuttingDown,
     TimedOut,
 )
+from netdaemon.resumption import RUNS
 from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Watching, Welcome
 from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request, Shutdown
 from netdaemon.wire.records import Reason
+from netdaemon.wire.told import ProcessRecord
 
 T = TypeVar("T", bound=Message)
 L = TypeVar("L", bound="Link")
@@ -217,6 +219,14 @@ class Link:
         if not isinstance(answer, reply):
             raise ProtocolError(f"{type(request).__name__} was answered with {type(answer).__name__}")
         return answer
+
+    def seen(self, record: ProcessRecord) -> ProcessRecord:
+        """This is how a process is: what is attached to it may not have been told yet."""
+        if record.state in RUNS:
+            for process in self._attachments.values():
+                if isinstance(process, RemoteProcess) and process.id == record.id:
+                    process.runs(record.generation)
+        return record
 
     def pump(self, timeout: float | None = 0.0) -> bool:
         """Wait until something can be sent, received or tried, at most *timeout* seconds, and do it.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from netdaemon.blocking.stdin import CHUNK, Stdin
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import ConnectionClosed, NetdaemonError, StdinClosed, TimedOut
-from netdaemon.resumption import OVER, Told, is_news
+from netdaemon.resumption import OVER, RUNS, Told
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, Message, Output, Status
 from netdaemon.wire.commands import Attach, Detach, Flow, Kill, Request, Resize, Start
@@ -74,6 +74,8 @@ class RemoteProcess:
         channels = getattr(request, "channels", None) or (Channel.STDOUT, Channel.STDERR)
         single = self.record.pty is not None or self.record.merge
         self._channels = {channel for channel in channels if channel == Channel.STDOUT or not single}
+        # The generation that input goes to.
+        self._fed = self.record.generation
         self.stdin = Stdin(
             client.submit,
             id,
@@ -121,7 +123,7 @@ class RemoteProcess:
                 return False
             self._next = max(self._next, event.offset + len(event.payload))
             if not event.payload:
-                if event.channel == Channel.STDIN and self._told.generation >= self.record.generation:
+                if event.channel == Channel.STDIN and self._told.generation >= self._fed:
                     self.stdin.fail(StdinClosed(f"the standard input of process {self.id} is closed", process=self.id))
             else:
                 self.stdin.nudge()
@@ -130,8 +132,8 @@ class RemoteProcess:
             if not self._told.status(event):
                 return False
             self.status = event
-            if begins and is_news(event, self.record):
-                self.stdin.reopen()
+            if begins:
+                self.runs(event.generation)
         elif isinstance(event, Gap):
             self._next = max(self._next, event.to)
         elif isinstance(event, End):
@@ -144,6 +146,12 @@ class RemoteProcess:
             self._paused = True
             self._tell_flow()
         return self.end is not None
+
+    def runs(self, generation: int) -> None:
+        """It is known that *generation* runs, perhaps before that has come here, in its place after all output."""
+        if generation > self._fed:
+            self._fed = generation
+            self.stdin.reopen()
 
     def lost(self, error: NetdaemonError) -> None:
         """The attachment is over; what has been received can still be taken."""
@@ -166,10 +174,12 @@ class RemoteProcess:
 
     def resumed(self, attached: Attached) -> None:
         """It is attached again."""
-        later = attached.process.generation > max(self._told.generation, self.record.generation)
+        later = attached.process.generation > self._fed
         self._told.again()
         # First: what is sent here may be lost with the connection again, and then this reply counts no more.
         self.stdin.resume(self.attachment, attached.stdin_end, later=later)
+        if attached.process.state in RUNS:
+            self.runs(attached.process.generation)
         if self._paused or self._asked_to_pause:
             self._tell_flow()
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProcessProtocol
@@ -17,8 +18,10 @@ from netdaemon.client.session import Session
 from netdaemon.client.verbs import Verbs
 from netdaemon.declared import Declared, OsText, argv_of, declared
 from netdaemon.errors import ConnectionClosed, NetdaemonError
+from netdaemon.resumption import RUNS
 from netdaemon.wire.answers import Attached, Started, Welcome
 from netdaemon.wire.commands import Attach, Start
+from netdaemon.wire.told import ProcessRecord
 
 if TYPE_CHECKING:
     from netdaemon.apply import Applied
@@ -64,6 +67,7 @@ class Client(Verbs):
             on_reconnected=on_reconnected,
         )
         super().__init__(line)
+        self._attached: WeakSet[RemoteProcess] = WeakSet()
 
     @property
     def session(self) -> Session:
@@ -181,9 +185,17 @@ class Client(Verbs):
         def answered(session: Session, id: int, reply: Attached | Started) -> RemoteProcess:
             if isinstance(reply, Started):
                 return RemoteProcess(self, reply.process)
-            return RemoteProcess.of_reply(self, session, id, reply, asked=request, sole_writer=sole_writer)
+            process = RemoteProcess.of_reply(self, session, id, reply, asked=request, sole_writer=sole_writer)
+            self._attached.add(process)
+            return process
 
         return self.line.attach(request, answered)
+
+    def _seen(self, record: ProcessRecord) -> None:
+        if record.state in RUNS:
+            for process in tuple(self._attached):
+                if process.id == record.id:
+                    process.runs(record.generation)
 
     def spawnProcess(
         self,

@@ -15,7 +15,7 @@ from netdaemon.client.output import Delivery, Listener
 from netdaemon.client.session import Session
 from netdaemon.client.stdin import Stdin
 from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
-from netdaemon.resumption import BEGINNINGS, OVER, Told, is_news
+from netdaemon.resumption import BEGINNINGS, OVER, RUNS, Told, is_news
 from netdaemon.signal_names import number_of
 from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
 from netdaemon.wire.commands import Attach, Data, Flow, Kill, Resize, Start, Wait
@@ -65,6 +65,8 @@ class RemoteProcess:
         self._told = Told()
         # What was over when we came; that it exited then ends nothing here.
         self._before = record.generation
+        # The generation that input goes to.
+        self._fed = record.generation
         # What the reader of the output has seen, which may be less than what has come.
         self._channels: frozenset[int] = frozenset()
         self._open: set[int] = set()
@@ -365,9 +367,15 @@ class RemoteProcess:
             changed["end"] = status.end
         if status.generation > self._record.generation and status.state in BEGINNINGS:
             changed["eof"] = ()
+            self.runs(status.generation)
+        self._changed.update(changed)
+
+    def runs(self, generation: int) -> None:
+        """It is known that *generation* runs, perhaps before that is told here, in its place after all output."""
+        if generation > self._fed:
+            self._fed = generation
             if self._stdin is not None:
                 self._stdin.reopen()
-        self._changed.update(changed)
 
     def _ended(self, reason: Reason) -> None:
         self.attached = False
@@ -389,8 +397,10 @@ class RemoteProcess:
         assert self._attachment is not None
         self._told.again()
         if self._stdin is not None:
-            later = reply.process.generation > self.record.generation
+            later = reply.process.generation > self._fed
             self._stdin.resume(self._attachment.session, self._attachment.to, reply.stdin_end, later=later)
+        if reply.process.state in RUNS:
+            self.runs(reply.process.generation)
         if self._delivery.pressure:
             self._flow(True)
 

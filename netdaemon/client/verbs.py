@@ -70,7 +70,7 @@ class Verbs:
 
     def inspect(self, process: str | RemoteProcess) -> Deferred[ProcessRecord]:
         """The record of one process."""
-        return self._ask(lambda: Inspect(process=_id_of(process))).addCallback(_record_of)
+        return self._ask(lambda: Inspect(process=_id_of(process))).addCallback(self._record_of)
 
     def look(self, process: str | RemoteProcess, *, stats: bool = False) -> Deferred[OfProcess]:
         """The record of one process, how its log stands (``logged``), and with *stats* what it uses (``stats``)."""
@@ -129,7 +129,7 @@ class Verbs:
         :raises WrongGeneration: (errback) it has been started anew since *generation*: perhaps by this, if the
             connection was lost before the reply.
         """
-        return self._ask(lambda: Again(process=_id_of(process), generation=generation)).addCallback(_record_of)
+        return self._ask(lambda: Again(process=_id_of(process), generation=generation)).addCallback(self._record_of)
 
     def change(
         self,
@@ -196,7 +196,7 @@ class Verbs:
         """The record of a process when it has exited; or when it has ``ended`` (its output is closed, too), is
         ``running``, or was ``removed``."""
         return self._ask(lambda: Wait(process=_id_of(process), for_=None if for_ is None else Until(for_))).addCallback(
-            _record_of
+            self._record_of
         )
 
     def remove(self, process: str | RemoteProcess, *, generation: int | None = None) -> Deferred[None]:
@@ -227,6 +227,13 @@ class Verbs:
         """Send a request of `netdaemon.wire.commands`; fires with its reply."""
         return self.line.request(message)
 
+    def _record_of(self, reply: OfProcess) -> ProcessRecord:
+        self._seen(reply.process)
+        return reply.process
+
+    def _seen(self, record: ProcessRecord) -> None:
+        """This is how a process is: whoever is attached to it may not have been told yet."""
+
     def _ask(self, message: Any) -> Deferred[Any]:
         try:
             request = message()
@@ -237,10 +244,6 @@ class Verbs:
 
 def _id_of(process: str | RemoteProcess) -> str:
     return process if isinstance(process, str) else process.id
-
-
-def _record_of(reply: OfProcess) -> ProcessRecord:
-    return reply.process
 
 
 def _count_of(reply: Pruned) -> int:

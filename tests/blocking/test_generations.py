@@ -10,7 +10,7 @@ import pytest
 from netdaemon.blocking import Client, RemoteProcess
 from netdaemon.blocking.stdin import Stdin
 from netdaemon.errors import AlreadyExited, Denied, NotRunning, Refusal, StdinClosed, StdinHole
-from netdaemon.wire.answers import Attached, Event, Message, Output, Status, Taken
+from netdaemon.wire.answers import Attached, Event, Message, OfProcess, Ok, Output, Status, Taken
 from netdaemon.wire.commands import Attach, Data, Request, Start
 from netdaemon.wire.records import State, Until
 from tests.blocking.support import RECORD, Answer, Child, attached, fake, server
@@ -178,6 +178,27 @@ def test_the_end_of_channel_0_before_we_came_is_none_of_ours() -> None:
     with fake(answer, tells(Output(channel=0), *OUTPUT, BACKOFF, SECOND)) as (client, _):
         process = client.attach("p")
         assert process.write(b"x", 10) == 1
+        while process.status != SECOND:
+            client.pump(10)
+        assert process.write(b"y", 10) == 2
+
+
+@pytest.mark.parametrize("ask", ["restart", "wait", "inspect"])
+def test_whoever_knows_that_it_runs_again_may_write(ask: str) -> None:
+    """The reply comes before the status, which has its place after all output; so may the end of the input before."""
+    child = Child()
+
+    def answer(request: Request) -> Answer:
+        told = child.answer(request)
+        return OfProcess(process=replace(RECORD, generation=2)) if told == Ok() else told
+
+    with fake(answer) as (client, daemon):
+        process = client.start(["cat"])
+        process.close_stdin(10)
+        child.closed = False
+        getattr(client, ask)("bcdf")
+        assert process.write(b"x", 10) == 1
+        daemon.tell(Output(channel=0), *OUTPUT, BACKOFF, SECOND)
         while process.status != SECOND:
             client.pump(10)
         assert process.write(b"y", 10) == 2

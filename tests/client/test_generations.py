@@ -251,6 +251,33 @@ def test_eof_is_of_one_generation() -> None:
     assert s.request()[1] == Data(to=id, at=0, payload=b"x")
 
 
+@pytest.mark.parametrize("ask", ["restart", "wait", "inspect"])
+def test_whoever_knows_that_it_runs_again_may_write(ask: str) -> None:
+    """The reply comes before the status, which has its place after all output."""
+    s = stage()
+    id, process = s.attached()
+    closing = process.close_stdin()
+    sent, _ = s.request()
+    s.reply(sent, Taken(accepted=0, end=0))
+    result(closing)
+    asking = getattr(s.client, ask)("p1")
+    sent, _ = s.request()
+    s.reply(sent, OfProcess(process=record(generation=2, pid=78)))
+    result(asking)
+    process.write(b"x")
+    sent, request = s.request()
+    assert request == Data(to=id, at=0, payload=b"x")
+    s.reply(sent, Taken(accepted=1, end=1))
+    closing = process.close_stdin()
+    sent, _ = s.request()
+    s.reply(sent, Taken(accepted=0, end=1))
+    result(closing)
+    # It is of this one.
+    s.event(id, *FIRST, SECOND)
+    with pytest.raises(StdinClosed):
+        result(process.write(b"y"))
+
+
 def test_answers_that_are_still_under_way_are_waited_for() -> None:
     """What was sent behind the piece that was refused may have been taken by the new generation."""
     s = stage()
