@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from netdaemon.client.attachment import Attachment, Make
+from netdaemon.client.exits import Exits
 from netdaemon.client.output import Delivery, Listener
 from netdaemon.client.session import Session
 from netdaemon.client.stdin import Stdin
-from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, NotAttached, Refusal
+from netdaemon.errors import ConnectionClosed, NetdaemonError, NotAttached, Refusal
 from netdaemon.resumption import BEGINNINGS, OVER, RUNS, Told, is_news
 from netdaemon.signal_names import number_of
-from netdaemon.wire.answers import Attached, End, Event, Gap, OfProcess, Output, Status
+from netdaemon.wire.answers import Attached, End, Event, Gap, Output, Status
 from netdaemon.wire.commands import Attach, Data, Flow, Kill, Resize, Start, Wait
 from netdaemon.wire.records import Channel, Reason, Scope, State, Until
 from netdaemon.wire.told import ProcessRecord
@@ -74,8 +74,11 @@ class RemoteProcess:
         self._status_taken = False
         self._end_taken = False
         self._delivery = Delivery(self._flow)
-        self._exits: list[Deferred[ProcessRecord]] = []
-        self._asked_exit = False
+        self._exits = Exits(
+            lambda: client.line.request(Wait(process=self.id, for_=Until.EXITED)),
+            self._exit_told,
+            lambda: self.attached,
+        )
         self._lost: ConnectionClosed | None = None
 
     @classmethod
@@ -141,42 +144,14 @@ class RemoteProcess:
             return succeed(self.record)
         if self._lost is not None:
             return fail(self._lost)
-        waiting: Deferred[ProcessRecord] = Deferred(self._exits_without)
-        self._exits.append(waiting)
+        waiting = self._exits.add()
         if not self.attached or self._delivery.pressure:
-            self._ask_exit()
+            self._exits.ask()
         return waiting
 
-    def _exits_without(self, gone: Deferred[ProcessRecord]) -> None:
-        self._exits = [one for one in self._exits if one is not gone]
-
-    def _ask_exit(self) -> None:
-        """The exit comes after output that does not come at present: have it told apart."""
-        if self._asked_exit:
-            return
-        self._asked_exit = True
-        asking = self.client.line.request(Wait(process=self.id, for_=Until.EXITED))
-        asking.addCallbacks(self._exit_told, self._exit_unknown)
-        asking.addErrback(lambda failure: _log.failure("an exit could not be told", failure))
-
-    def _exit_told(self, reply: OfProcess) -> None:
-        self._asked_exit = False
-        self._record, self._changed = reply.process, {}
-        self._exited()
-
-    def _exit_unknown(self, failure: Failure) -> None:
-        self._asked_exit = False
-        if self.attached and failure.check(LocalProtocolError):
-            # Version 1 has no WAIT: the status comes in its turn.
-            return
-        exits, self._exits = self._exits, []
-        for one in exits:
-            one.errback(failure.value)
-
-    def _exited(self) -> None:
-        exits, self._exits = self._exits, []
-        for one in exits:
-            one.callback(self.record)
+    def _exit_told(self, record: ProcessRecord) -> None:
+        self._record, self._changed = record, {}
+        self._exits.tell(record)
 
     # --- input -------------------------------------------------------------------------------------------------------
 
@@ -350,7 +325,7 @@ class RemoteProcess:
             self._ended(message.reason)
         self._delivery.put(message)
         if exited:
-            self._exited()
+            self._exits.tell(self.record)
 
     def _end_of(self, channel: int) -> None:
         if self._told.generation >= self._changed.get("generation", self._record.generation):
@@ -384,8 +359,7 @@ class RemoteProcess:
             self._stdin.fail(error)
         if self._attachment is not None:
             self._attachment.close(error)
-        if self._exits:
-            self._ask_exit()
+        self._exits.ask()
 
     def lost(self, error: ConnectionClosed) -> None:
         if self._attachment is None or not self._attachment.interrupted():
@@ -414,9 +388,7 @@ class RemoteProcess:
         if self._attachment is not None:
             self._attachment.close(error)
         self._delivery.put(error)
-        exits, self._exits = self._exits, []
-        for one in exits:
-            one.errback(error)
+        self._exits.fail(error)
 
     def _flow(self, paused: bool) -> None:
         """The daemon is to send nothing, or to go on."""
@@ -432,5 +404,5 @@ class RemoteProcess:
             # The attachment may be over by the time this arrives, and then there is nothing to pause.
             asking.addErrback(lambda failure: failure.trap(Refusal, ConnectionClosed) and None)
             asking.addErrback(lambda failure: _log.failure("flow control failed", failure))
-        if paused and self._exits:
-            self._ask_exit()
+        if paused:
+            self._exits.ask()
