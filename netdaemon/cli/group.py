@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import netdaemon
-from netdaemon.cli import acting, applying, completion, looking, output, reading, running
+from netdaemon.cli import acting, applying, completion, looking, output, reading, running, top
 from netdaemon.cli.failure import Failure, explain
 from netdaemon.cli.options import reach_of
 from netdaemon.cli.reach import Reach
@@ -92,6 +92,7 @@ for command in (
     acting.send,
     looking.list_,
     looking.inspect,
+    top.top,
     acting.kill,
     looking.wait,
     acting.rm,
