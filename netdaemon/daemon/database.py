@@ -213,7 +213,7 @@ class Database:
 
         :param events: how many may stay; what is after one that stays, stays.
         :param finished: how many processes that have finished may stay.
-        :return: how many rows; 0: there is nothing left to do.
+        :return: how many rows; fewer than *most*: there is nothing left to do.
         """
         with self._transaction() as cursor:
             done = _trim_events(cursor, events, now_us - events_age_us, most)

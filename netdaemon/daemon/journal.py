@@ -250,7 +250,8 @@ class Journal:
 
     def _has_trimmed(self, count: int) -> None:
         self._trimmed += count
-        if count == 0:
+        # A slice that is not full was the last: where events keep coming, there is always one more.
+        if count < TRIM_MOST:
             self._retained()
 
     def _retained(self) -> None:
