@@ -97,12 +97,13 @@ def is_news(status: Status, record: ProcessRecord) -> bool:
 class Events:
     """The events of a subscription that have not been taken, and where it is to go on.
 
-    An event without a cursor says nothing of where to go on. Nothing tells that a snapshot is complete but an event
-    with a cursor after it: until that has come, only another snapshot is sure to miss nothing.
+    An event without a cursor says nothing of where to go on. The last of a snapshot has one: until that has come, only
+    another snapshot is sure to miss nothing.
 
     :param on_fresh: called where a snapshot begins, before its first event.
     :ivar cursor: where to go on after what has been taken; in a snapshot, after that.
     :ivar fresh: whether the present subscription began with a snapshot.
+    :ivar complete: whether no more of a snapshot is to be taken.
     :ivar fresh_count: how many snapshots have begun, as far as events have been taken.
     :ivar full: whether more waits than may: the subscription is to be left, and taken up again when `drained`.
     """
@@ -110,13 +111,14 @@ class Events:
     def __init__(self, since: str | None, on_fresh: Callable[[], object]) -> None:
         self.cursor = since
         self.fresh = False
+        self.complete = since is not None
         self.fresh_count = 0
         self.full = False
         self._on_fresh = on_fresh
         self._since = since
         self._in_snapshot = False
-        # A string: a snapshot begins, and that is the cursor after it.
-        self._items: deque[Happened | str] = deque()
+        # A tuple: a snapshot begins; the cursor after it, and whether there is nothing in it.
+        self._items: deque[Happened | tuple[str, bool]] = deque()
         self._size = 0
 
     @property
@@ -134,16 +136,18 @@ class Events:
         self.full = False
         self._since = reply.cursor
         self._in_snapshot = self.fresh = reply.fresh
+        begin = reply.cursor, not self._in_snapshot
         if reply.fresh and self._items:
-            self._items.append(reply.cursor)
+            self._items.append(begin)
         elif reply.fresh:
-            self._begin(reply.cursor)
+            self._begin(*begin)
         elif self.cursor is None:
             self.cursor = reply.cursor
 
-    def _begin(self, cursor: str) -> None:
+    def _begin(self, cursor: str, complete: bool) -> None:
         self.fresh_count += 1
         self.cursor = cursor
+        self.complete = complete
         self._on_fresh()
 
     def put(self, event: Happened) -> None:
@@ -160,11 +164,12 @@ class Events:
         """The next event; None: there is none at present."""
         while self._items:
             item = self._items.popleft()
-            if isinstance(item, str):
-                self._begin(item)
+            if isinstance(item, tuple):
+                self._begin(*item)
                 continue
             if item.cursor:
                 self.cursor = item.cursor
+                self.complete = True
             if not item.snapshot:
                 self._size -= _size(item)
             return item

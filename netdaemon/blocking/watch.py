@@ -27,7 +27,7 @@ class Watch:
     the connection was lost (see `Link`), and when the daemon has ended it because events were not taken
     (``resubscribe``). Nothing is told twice or left out, unless the daemon does not know any more what happened after
     that place: then a snapshot comes, an event for each process as it is now, and `fresh_count` grows before its first
-    event. So it does where what was interrupted was a snapshot after which nothing has happened.
+    event. So it does where what was interrupted was a snapshot.
 
     :ivar attachment: its id on the wire, which is another each time that it is taken up.
     :ivar end: why it is over by a word of the daemon's or ours, or None.
@@ -61,6 +61,11 @@ class Watch:
     def fresh(self) -> bool:
         """Whether the present subscription began with a snapshot."""
         return self._events.fresh
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the snapshot has been told, if there is one: there are no other processes that match."""
+        return self._events.complete
 
     @property
     def fresh_count(self) -> int:

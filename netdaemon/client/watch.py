@@ -55,7 +55,7 @@ class Watch:
     connection was lost, and when the daemon has ended it because events were not taken (``resubscribe``). Nothing is
     told twice or left out, unless the daemon does not know any more what happened after that place: then a snapshot
     comes, an event for each process as it is now, and `fresh_count` grows before its first event. So it does where
-    what was interrupted was a snapshot after which nothing has happened.
+    what was interrupted was a snapshot.
 
     The loop ends when the watch was closed, or the daemon has ended it. It raises ConnectionClosed when the connection
     is lost for good, and the refusal where the daemon does not let us go on.
@@ -92,6 +92,11 @@ class Watch:
     def fresh(self) -> bool:
         """Whether the present subscription began with a snapshot."""
         return self._events.fresh
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the snapshot has been told, if there is one: there are no other processes that match."""
+        return self._events.complete
 
     @property
     def fresh_count(self) -> int:

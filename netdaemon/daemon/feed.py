@@ -130,7 +130,9 @@ class Subscription:
         self._feed = feed
         self._matches = matches
         self._after = after
-        self._snapshot: Iterator[ProcessRecord] | None = snapshot
+        self._snapshot = snapshot
+        # The next of it, so that the last is known for that.
+        self._next_one = next(snapshot, None)
         self._page: deque[tuple[int, Happened]] = deque()
         # What was measured last and not told yet, by process.
         self._measured: dict[str, tuple[ProcessRecord, Stats]] = {}
@@ -147,6 +149,11 @@ class Subscription:
         """There may be more to tell."""
         if self._begun:
             self._outlet.ready(self)
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether some of the snapshot is still to be told."""
+        return self._next_one is not None
 
     def wants(self, record: ProcessRecord) -> bool:
         """Whether that process is one of those it is about."""
@@ -166,10 +173,12 @@ class Subscription:
         return 512
 
     def _next(self) -> Event | None:
-        if self._snapshot is not None:
-            for record in self._snapshot:
-                return Happened(type=Happening.SNAPSHOT, process=record, snapshot=True)
-            self._snapshot = None
+        one = self._next_one
+        if one is not None:
+            self._next_one = next(self._snapshot, None)
+            # The last tells that it is the last: from there on one can go on.
+            cursor = self._feed.cursor(self._after) if self._next_one is None else ""
+            return Happened(type=Happening.SNAPSHOT, cursor=cursor, process=one, snapshot=True)
         while True:
             if not self._page:
                 found = self._feed.following(self._after)

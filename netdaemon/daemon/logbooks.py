@@ -56,6 +56,9 @@ class Logbooks:
         def save(position: Position) -> None:
             process.logged = position
             process.save()
+            if process.finished:
+                # It may have been this that it was still listed for.
+                self._table.retain()
 
         def tell(happening: Happening, detail: str) -> None:
             process.tell(happening, detail)
@@ -88,10 +91,14 @@ class Logbooks:
         for log in list(self._logs.values()):
             log.reopen()
 
-    def let_go(self) -> None:
-        """Write what there is, as far as that can be done at once; the next daemon goes on."""
+    def let_go(self, *, finish: bool) -> None:
+        """Write no more; the next daemon goes on.
+
+        :param finish: there will be none: what there is is written, as far as that can be done at once.
+        """
         for log in list(self._logs.values()):
-            log.finish()
+            if finish:
+                log.finish()
             log.close()
         self._logs.clear()
         if self._pool is not None:

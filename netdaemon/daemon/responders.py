@@ -63,6 +63,7 @@ from netdaemon.wire.commands import (
 )
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import Channel, Counts, Fate, Limits, Reason, Scope, Until
+from netdaemon.wire.specs import Log
 from netdaemon.wire.told import PROCESS, ProcessRecord
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
         peer.check_attachments()
         if (request.from_ or 0) > 0 and request.key is None:
             raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
-    _check_declared(request)
     known = daemon.table.by_key(request.key)
+    _check_declared(request, None if known is None else known.identity.log)
     # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
     launching = daemon.table.start(request, str(peer.principal), passing=peer.connection.version == 1)
 
@@ -267,7 +268,7 @@ def watch(daemon: DaemonService, peer: Peer, id: int, request: Watch) -> Answer:
     if request.stats is not None:
         subscription.on_close = daemon.measure(subscription, request.stats)
     peer.subscribe(subscription)
-    return Watching(cursor=feed.cursor(after), fresh=fresh)
+    return Watching(cursor=feed.cursor(after), fresh=fresh, snapshot=subscription.has_snapshot or None)
 
 
 @responds_to(Reload)
@@ -327,6 +328,10 @@ def kill(daemon: DaemonService, peer: Peer, id: int, request: Kill) -> Answer:
 
 @responds_to(Stop)
 def stop(daemon: DaemonService, peer: Peer, id: int, request: Stop) -> Answer:
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        check_generation(stored.record, request.generation)
+        return Stopped(process=stored.record, already=True)
     process = daemon.table.find(request.process)
     process.check_generation(request.generation)
     stopping = process.life.stop(request.steps, str(peer.principal))
@@ -350,19 +355,27 @@ def again(daemon: DaemonService, peer: Peer, id: int, request: Again) -> Answer:
 
 @responds_to(Change)
 def change(daemon: DaemonService, peer: Peer, id: int, request: Change) -> Answer:
+    stored = _stored(daemon, request.process)
+    if stored is not None:
+        raise AlreadyExited(
+            f"process {stored.id} has exited, and only its record is left: start it again first", process=stored.id
+        )
     process = daemon.table.find(request.process)
     process.check_generation(request.generation)
-    _check_declared(request)
+    _check_declared(request, process.identity.log)
     restart = daemon.table.change(process, request, str(peer.principal))
     return Changed(process=process.record(), restart=restart)
 
 
-def _check_declared(request: Start | Change) -> None:
-    """Refuse now what would be found out when it is needed."""
+def _check_declared(request: Start | Change, log: Log | None) -> None:
+    """Refuse now what would be found out when it is needed.
+
+    :param log: what the process has by now.
+    """
     if request.ready is not None and request.ready.pattern is not None:
         Pattern(request.ready.pattern, "ready")
     if request.log is not None:
-        check_path(request.log.path)
+        check_path(request.log.path, own=log is not None and log.path == request.log.path)
 
 
 @responds_to(Resize)

@@ -208,7 +208,7 @@ class DaemonService(Service):
         count = self.table.running
         going = "1 process goes on" if count == 1 else f"{count} processes go on"
         _log.info("{going} under the keeper (pid {pid})", going=going, pid=self.keeper.pid)
-        self._logbooks.let_go()
+        self._logbooks.let_go(finish=False)
         for process in self.table:
             process.spool.leave()
         for peer in list(self.peers):
@@ -225,7 +225,7 @@ class DaemonService(Service):
             _log.info("stopping; {count} processes are told to end", count=self.table.running)
         await self.table.stop_all()
         await self._farewell()
-        self._logbooks.let_go()
+        self._logbooks.let_go(finish=True)
         self.table.close()
         if self.keeper is not None:
             self.keeper.end()

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from netdaemon.errors import BadRequest
 from netdaemon.keeper.child import Spec
 from netdaemon.process.identity import Identity
 from netdaemon.process.trees import mark_of
-from netdaemon.wire.commands import Change, Start
+from netdaemon.wire.commands import Change, Start, check_size
 from netdaemon.wire.digest import digest
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
@@ -71,10 +72,14 @@ def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
     for name, usual in (("env", ()), ("labels", ()), ("cwd", "/"), ("merge", False)):
         if name in given and given[name] is None:
             given[name] = usual
-    if given.get("pty") is not None:
+    pty = given.get("pty", identity.pty)
+    if pty is not None and given.get("merge") is False and not request.whole:
+        raise BadRequest("merge is false and there is a pty; a terminal has one output", field="merge")
+    if pty is not None:
         given["merge"] = True
     after = dataclasses.replace(identity, **given)
     if after != identity:
+        check_size(after)
         after = dataclasses.replace(after, digest=digest(after))
     return after, any(getattr(after, name) != getattr(identity, name) for name in _LATER)
 

@@ -141,13 +141,15 @@ class Pruned(Reply):
 class Watching(Reply):
     """The request's id is a subscription now; ``cursor`` is where it stands.
 
-    ``fresh``: what happened before is not told; a snapshot of all that match comes first, an event for each.
+    ``fresh``: what happened before is not told; a snapshot of all that match comes first, an event for each, if there
+    are any: then ``snapshot``.
     """
 
     command = 0xFF00
 
     cursor: Annotated[str, TEXT]
     fresh: Annotated[bool, BOOLEAN] = True
+    snapshot: Annotated[bool, BOOLEAN] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,7 +276,8 @@ class Gap(Event):
 class Happened(Event):
     """EVENT: something happened to a process, which is now as in ``process``; ``snapshot``: nothing did, it is so.
 
-    ``cursor`` is where to go on from after this; empty in a snapshot, and with ``stats``, which are not kept.
+    ``cursor`` is where to go on from after this; empty in a snapshot but for its last event, and with ``stats``, which
+    are not kept.
     """
 
     command = 0x0207
