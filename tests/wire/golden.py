@@ -947,6 +947,18 @@ V2_REPLIES = [
         ask=Watch(since="c-42"),
     ),
     Golden(
+        Watching(cursor="c-7", fresh=True, snapshot=True),
+        """
+        00000032  # length
+        00000002 ff00  # id 2, OK
+        0006 637572736f72 00000003 632d37  # cursor: c-7
+        0005 6672657368 00000001 01  # fresh: True
+        0008 736e617073686f74 00000001 01  # snapshot: True
+        0000  # end of the box
+        """,
+        ask=Watch(),
+    ),
+    Golden(
         Taken(accepted=3, end=8),
         """
         0000002f  # length
