@@ -43,8 +43,8 @@ def works(database: Database) -> bool:
 
 def foreign(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.execute("INSERT INTO theirs VALUES ('precious')")
+    connection.execute("CREATE TABLE meta (instance)")
+    connection.execute("INSERT INTO meta VALUES ('precious')")
     connection.commit()
     connection.close()
 
