@@ -30,7 +30,7 @@ RENEW_EVERY = 60.0
 
 # Rows that retention deletes in one transaction, some milliseconds of it; and the seconds between two of them if there
 # is nothing to commit.
-TRIM_MOST = 500
+TRIM_MOST = 200
 TRIM_PAUSE = 0.005
 
 # Seconds between two calls of `retain`, for whoever calls it.
