@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from netdaemon.errors import TimedOut
 from netdaemon.wire.answers import Happened
 from netdaemon.wire.records import State
 from netdaemon.wire.told import Happening, ProcessRecord, Stats
+from tests.blocking.proxy import proxy
 from tests.cli.support import NDTOOL, PATIENCE, Daemon, Ndtool, Terminal
 from tests.cli.test_terminal import Shell
 from tests.support import readable
@@ -294,29 +294,25 @@ def test_nobody_types(ndtool: Ndtool) -> None:
         os.close(slave)
 
 
-def test_the_daemon_goes() -> None:
+def test_the_daemon_goes(ndtool: Ndtool, daemon: Daemon) -> None:
     """It waits for the next one and says so; where it must not, it says why it ends."""
-    # Not pytest's own directory: the path of a socket has room for 107 bytes only.
-    with tempfile.TemporaryDirectory(prefix="nd") as directory:
-        running = Daemon(Path(directory))
-        ndtool = Ndtool(running.socket)
-        ndtool.ok("start", "-d", "--name", "first", "--", "sleep", "1000")
-        try:
-            with (
-                Terminal(ndtool, "--no-reconnect", "top", "--interval", "0.2") as given_up,
-                Terminal(ndtool, "top", "--interval", "0.2", columns=130) as terminal,
-            ):
-                terminal.expect(rb"first")
-                given_up.expect(rb"first")
-                running.process.kill()
-                running.process.wait()
-                assert given_up.wait() == 125
-                assert b"the daemon is gone" in given_up.seen
-                assert given_up.settings() == given_up.before
-                terminal.expect(rb"the daemon is gone; waiting for it \(q leaves\)")
-                running = Daemon(Path(directory))
-                terminal.expect(rb"q leaves *\x1b")
-                terminal.type(b"q")
-                assert terminal.wait() == 0
-        finally:
-            running.stop()
+    ndtool.ok("start", "-d", "--name", "first", "--", "sleep", "1000")
+    with tempfile.TemporaryDirectory(prefix="nd") as directory, proxy(directory, daemon.socket) as between:
+        through = Ndtool(between.path)
+        with (
+            Terminal(through, "--no-reconnect", "top", "--interval", "0.2") as given_up,
+            Terminal(through, "top", "--interval", "0.2", columns=130) as terminal,
+        ):
+            terminal.expect(rb"first")
+            given_up.expect(rb"first")
+            between.die()
+            assert given_up.wait() == 125
+            assert b"the daemon is gone" in given_up.seen
+            assert given_up.settings() == given_up.before
+            terminal.expect(rb"the daemon is gone; waiting for it \(q leaves\)")
+            between.listen()
+            terminal.expect(rb"\x1b\[2mq leaves")
+            ndtool.ok("start", "-d", "--name", "second", "--", "sleep", "1000")
+            terminal.expect(rb"second")
+            terminal.type(b"q")
+            assert terminal.wait() == 0
