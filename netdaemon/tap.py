@@ -32,8 +32,8 @@ from netdaemon.daemon.settings import (
 )
 from netdaemon.defaults import JOURNAL_SUFFIX, KEEPER_SUFFIX, NOTIFY_SUFFIX, socket_path
 from netdaemon.errors import ConnectFailed, NetdaemonError
-from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.limits import raise_limit
+from netdaemon.process.cgroups import Cgroups
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
@@ -78,6 +78,7 @@ class Options(usage.Options):
             None,
             "A directory for output and records, which then outlive a reboot; else in memory.",
         ],
+        ["cgroup", None, None, "A directory of cgroup2 that is ours: a control group for each process."],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
         ["processes", None, None, "How many may run. Default: what descriptors allow.", _count("processes", 1)],
         [
@@ -137,7 +138,7 @@ class Options(usage.Options):
             self["socket"] = socket_path()
         if self["ephemeral"] and self["fdstore"]:
             raise usage.UsageError("--fdstore keeps what --ephemeral ends; say one of them")
-        for name in ("socket", "seqpacket", "state"):
+        for name in ("socket", "seqpacket", "state", "cgroup"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
 
@@ -168,7 +169,16 @@ def _stop_soon(reactor: Any) -> None:
     reactor.callLater(0, stop)
 
 
-def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> ILauncher:
+def _cgroups(directory: str) -> Cgroups:
+    cgroups = Cgroups(directory)
+    try:
+        cgroups.check()
+    except OSError as error:
+        raise CannotBind(f"--cgroup {directory}: {error.strerror}") from error
+    return cgroups
+
+
+def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> LocalLauncher | KeptLauncher:
     if not options["fdstore"]:
         # Of a time when it was asked for. As long as they are stored, no child sees the end of its input.
         manager.discard()
@@ -263,6 +273,8 @@ def makeService(options: Options) -> IService:
             bound.append(one)
         place = bound[0].path
         launcher = _launcher(reactor, options, manager, place)
+        if options["cgroup"] is not None:
+            launcher.cgroups = _cgroups(options["cgroup"])
         if not options["ephemeral"]:
             # They outlive the daemon as the processes do.
             settings = replace(settings, runtime=place + NOTIFY_SUFFIX, journal=place + JOURNAL_SUFFIX)

@@ -137,7 +137,7 @@ class KeptLauncher(Signals, KeeperConversation):
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
         self._say()
-        gated = self._gated or spec.pty is not None or self._link.revision < SPAWNS
+        gated = self._gated or self.cgroups is not None or spec.pty is not None or self._link.revision < SPAWNS
         form = GatedStart if gated else ClaimedStart
         try:
             self._starts[id] = start = form(id, spec, spool, self._link.revision >= MARKS)
@@ -182,6 +182,7 @@ class KeptLauncher(Signals, KeeperConversation):
         if self._roles.pop(id, None) is not None:
             self._stored.forget(id)
             self._mention(b"forget", id.encode())
+        self._leave_group(id)
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
         if not self.kept:
@@ -311,6 +312,13 @@ class KeptLauncher(Signals, KeeperConversation):
         known: Deferred[Launched] = Deferred()
         known.addCallbacks(self._runs, self._failed, callbackArgs=(), errbackArgs=(launched,))
         known.chainDeferred(done)
+        try:
+            self._enter_group(launched)
+        except LaunchError as error:
+            # Nobody opens its gate: it executes nothing.
+            self._send(b"abandon" if self._link.revision >= SPAWNS else b"forget", launched.id.encode())
+            known.errback(error)
+            return
         launch.open_gate(launched.gate)
         Gate(launched, known, self.reactor).watch()
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from signal import SIGKILL
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper import child, launch, limits
 from netdaemon.keeper.child import GATE, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.process import signals
+from netdaemon.process.cgroups import Cgroups
+from netdaemon.process.launches import process_of
 from netdaemon.process.trees import leftovers, mark_of
 from netdaemon.watching import insisting
+
+_log = Logger()
 
 
 class Gate:
@@ -61,7 +67,37 @@ class Gate:
 
 
 class Signals:
-    """What every launcher does alike: signals go by pidfd, which whoever has it may use."""
+    """What every launcher does alike: signals go by pidfd, which whoever has it may use.
+
+    :ivar cgroups: the control groups that children are put into; None: they are put into none.
+    """
+
+    cgroups: Cgroups | None = None
+
+    def _enter_group(self, launched: Launched) -> None:
+        """Put a child that waits at its gate into the group of its process.
+
+        :raises LaunchError: it is not in it.
+        """
+        if self.cgroups is not None:
+            try:
+                self.cgroups.enter(process_of(launched.id), launched.pid)
+            except OSError as error:
+                raise LaunchError("cgroup", error.errno or 0) from error
+
+    def _kill_groups(self, ids: Iterable[str]) -> None:
+        """Kill all that is in the groups of these processes: nobody is missed, whatever is being forked."""
+        if self.cgroups is not None:
+            for id in {process_of(one) for one in ids}:
+                self.cgroups.kill(id)
+
+    def _leave_group(self, id: str) -> None:
+        """There is no such process any more: what it has left behind keeps its group."""
+        if self.cgroups is not None:
+            try:
+                self.cgroups.remove(process_of(id))
+            except OSError as error:
+                _log.warn("the control group of {id} cannot be removed: {error}", id=id, error=error.strerror)
 
     def _spared(self) -> tuple[int, ...]:
         """Whoever is never to be signalled with a tree, besides this program."""
@@ -71,16 +107,23 @@ class Signals:
         if launched.pid <= 0:
             # To the kernel that would mean us, or everybody.
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        if scope == "tree" and number == SIGKILL:
+            self._kill_groups([launched.id])
         signals.send(launched.pid, launched.pidfd, number, scope, mark_of(launched.id), self._spared())
 
     def kill_trees(self, launched: Sequence[Launched]) -> None:
+        self._kill_groups([one.id for one in launched])
         roots = [(max(one.pid, 0), one.pidfd, mark_of(one.id)) for one in launched]
         signals.kill_trees(roots, self._spared())
 
     def leftovers(self, id: str) -> list[int]:
-        return leftovers(mark_of(id), self._spared())
+        found = set(leftovers(mark_of(id), self._spared()))
+        if self.cgroups is not None:
+            found.update(self.cgroups.pids(process_of(id)))
+        return sorted(found)
 
     def kill_leftovers(self, id: str) -> None:
+        self._kill_groups([id])
         signals.kill_marked(mark_of(id), self._spared())
 
 
@@ -94,13 +137,21 @@ class LocalLauncher(Signals):
         limits.drop_mark()
 
     def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+        gated = self.cgroups is not None
         try:
-            pid, roles = launch.begin(spec)
+            pid, roles = launch.begin(spec, gated=gated)
         except LaunchError as error:
             return fail(error)
         launched = Launched.of_roles(id, pid, roles)
         if GATE not in roles:
             return succeed(launched)
+        if gated:
+            try:
+                self._enter_group(launched)
+            except LaunchError as error:
+                child.kill_group(pid, launched.pidfd, SIGKILL)
+                return self._failed(error, launched)
+            launch.open_gate(launched.gate)
         done: Deferred[Launched] = Deferred()
         done.addErrback(self._failed, launched)
         Gate(launched, done, self._reactor).watch()
@@ -109,7 +160,7 @@ class LocalLauncher(Signals):
     def _failed(self, failure: Any, launched: Launched) -> Any:
         launch.wait(launched.pid)
         launched.close()
-        return failure
+        return fail(failure) if isinstance(failure, LaunchError) else failure
 
     def share(self, id: str, role: str, descriptor: int) -> None:
         """Nobody else could make use of it."""
@@ -118,7 +169,7 @@ class LocalLauncher(Signals):
         """Nobody else has it."""
 
     def forget(self, id: str) -> None:
-        """Nobody else knows of it."""
+        self._leave_group(id)
 
     def collect(self, launched: Launched) -> Deferred[ExitStatus | None]:
         try:
