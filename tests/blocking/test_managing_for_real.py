@@ -60,6 +60,10 @@ def test_generations_and_events_while_the_daemon_is_killed(client: Client) -> No
     events: list[Event] = []
     watch = client.watch("name=again")
     process = client.start(SCRIPT, name="again", restart=AGAIN, stop=[Step(stdin=b"quit\n"), Step(wait=10_000)])
+    # Before that, nobody can know whether the snapshot is complete, and there would be another.
+    created = watch.next_event(PATIENCE)
+    assert created is not None
+    assert created.type is Happening.CREATED
     for number in range(1, ROUNDS + 1):
         until(client, lambda: output(taken(process, events)).count(b"up\n") == number, PATIENCE)  # noqa: B023
         os.kill(client.info().pid, signal.SIGKILL)
@@ -79,6 +83,7 @@ def test_generations_and_events_while_the_daemon_is_killed(client: Client) -> No
     assert told == [*expected, (State.STOPPING, ROUNDS + 1), (State.EXITED, ROUNDS + 1)]
     both = (Happening.STARTED, Happening.EXITED)
     assert types(watch) == [(kind, number) for number in range(1, ROUNDS + 2) for kind in both]
+    assert watch.fresh_count == 1
     watch.close()
 
 
