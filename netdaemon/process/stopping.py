@@ -122,6 +122,9 @@ class Stopping:
             self._offset = None
             self._place += 1
         if self._due is None:
+            if self.steps[-1].wait is not None:
+                self._over()
+                return
             self._due = _now() + int(AFTER_LAST * 1e6)
         self._on_step("")
         self._later(self._over)
