@@ -26,8 +26,12 @@ def microseconds(clock: Seconds) -> int:
 @contextlib.contextmanager
 def wall_time(clock: Seconds) -> Iterator[None]:
     """Have the time of day go on as *clock* does, and not otherwise."""
-    with (
-        mock.patch.object(time, "time_ns", lambda: microseconds(clock) * 1000),
-        mock.patch.object(time, "time", lambda: microseconds(clock) / 1e6),
-    ):
+
+    def time_ns() -> int:
+        return microseconds(clock) * 1000
+
+    def seconds() -> float:
+        return microseconds(clock) / 1e6
+
+    with mock.patch.object(time, "time_ns", time_ns), mock.patch.object(time, "time", seconds):
         yield

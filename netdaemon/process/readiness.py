@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.logger import Logger
 
 from netdaemon.patterns import LINE, Pattern
@@ -13,26 +11,25 @@ from netdaemon.wire.specs import Ready
 # Bytes that are looked at in one turn: lines are taken apart at some 100 MB/s.
 LOOK = 256 * 1024
 
+# A character has four bytes at most.
+LINE_OCTETS = 4 * LINE
+
 _log = Logger()
 
 
 class Readiness:
     """Reads lines from *offset* on until one is what *ready* says.
 
-    A line counts when its text has come, with or without the newline after it: prompts have none.
+    A line counts when its text has come, with or without the newline after it: prompts have none. Where output was
+    overwritten before it could be looked at, nothing is taken to go on in what follows.
     """
 
     def __init__(self, ready: Ready, spool: Spool, offset: int) -> None:
         self._spool = spool
         self._offset = offset
-        self._match: Callable[[str], bool] = lambda line: False
-        self._pattern: Pattern | None = None
-        if ready.output is not None:
-            text = ready.output
-            self._match = lambda line: text in line
-        elif ready.pattern is not None:
-            self._pattern = Pattern(ready.pattern, "ready")
-            self._match = self._pattern.found_in
+        self._text = b"" if ready.output is None else ready.output.encode()
+        self._pattern = None if ready.pattern is None else Pattern(ready.pattern, "ready")
+        # What has come of the present line of each channel, as far as it can still matter.
         self._tails: dict[int, bytes] = {}
 
     def look(self) -> bool | None:
@@ -42,7 +39,9 @@ class Readiness:
         while self._offset < spool.end:
             if left <= 0:
                 return None
-            self._offset = max(self._offset, spool.begin)
+            if self._offset < spool.begin:
+                self._offset = spool.begin
+                self._tails.clear()
             segment = spool.segment(self._offset, left)
             self._offset += len(segment.data)
             left -= len(segment.data)
@@ -51,13 +50,24 @@ class Readiness:
         return False
 
     def _says(self, channel: int, data: bytes) -> bool:
-        lines = (self._tails.get(channel, b"") + data).split(b"\n")
+        data = self._tails.get(channel, b"") + data
+        if self._pattern is not None:
+            return self._matches(self._pattern, channel, data)
+        # A text that has no newline in it is in one line, wherever it is.
+        self._tails[channel] = data[max(0, len(data) - len(self._text) + 1) :]
+        return self._text in data
+
+    def _matches(self, pattern: Pattern, channel: int, data: bytes) -> bool:
+        if pattern.slow:
+            return False
+        lines = data.split(b"\n")
         # Of a very long line its beginning is all that is looked at.
-        self._tails[channel] = lines[-1][:LINE]
+        self._tails[channel] = lines[-1][:LINE_OCTETS]
         for line in lines:
-            if line and self._match(line[:LINE].decode("utf-8", "replace")):
+            # A terminal ends its lines with both.
+            line = line[:LINE_OCTETS].removesuffix(b"\r")
+            if line and pattern.found_in(line.decode("utf-8", "replace")):
                 return True
-        if self._pattern is not None and self._pattern.slow:
-            self._pattern = None
+        if pattern.slow:
             _log.error("the pattern of a process that is to say when it is ready takes too long, and is given up")
         return False

@@ -246,7 +246,7 @@ def expect(game: Game, steps: Sequence[Step]) -> None:
 
 @given(STEPS)
 def test_killed_at_every_place(steps: tuple[Step, ...]) -> None:
-    """Before and after each thing that is done or saved: the next daemon goes on, and repeats no input and no signal."""
+    """Before and after each thing that is done or saved: the next daemon goes on, and repeats nothing."""
     whole = run_through(steps, lambda game, clock: None, 1)
     expect(whole, steps)
     assert len([one for one in whole.done if one[0] == "signal"]) == sum(step.signal is not None for step in steps)
