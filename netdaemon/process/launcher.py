@@ -150,7 +150,9 @@ class LocalLauncher(Signals):
                 self._enter_group(launched)
             except LaunchError as error:
                 child.kill_group(pid, launched.pidfd, SIGKILL)
-                return self._failed(error, launched)
+                launch.wait(launched.pid)
+                launched.close()
+                return fail(error)
             launch.open_gate(launched.gate)
         done: Deferred[Launched] = Deferred()
         done.addErrback(self._failed, launched)
@@ -160,7 +162,7 @@ class LocalLauncher(Signals):
     def _failed(self, failure: Any, launched: Launched) -> Any:
         launch.wait(launched.pid)
         launched.close()
-        return fail(failure) if isinstance(failure, LaunchError) else failure
+        return failure
 
     def share(self, id: str, role: str, descriptor: int) -> None:
         """Nobody else could make use of it."""

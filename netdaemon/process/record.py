@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from netdaemon.errors import AlreadyExited, BadRequest, NoSuchProcess, NotRunning, Refusal, WrongGeneration
+from netdaemon.errors import AlreadyExited, NoSuchProcess, NotRunning, Refusal, WrongGeneration
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.logs.writer import Position
@@ -84,7 +84,7 @@ class Process:
         self.identity = identity
         self.spool = spool
         self.state = State.STARTING
-        self.current = Run(identity.id, 1, stdin)
+        self.current = Run(identity.id, 1, stdin, terminal=identity.pty is not None, merge=identity.merge)
         self.points = Points()
         self.holding = Holding(spool, reactor)
         self.life = Lifecycle(self, reactor)
@@ -105,6 +105,8 @@ class Process:
         self._fresh: list[Told] = []
         self._waking: Any = None
         self._lingered = False
+        # Its present generation has one output, and that before had two.
+        self._lost_stderr = False
         # Replaced, never changed: an observer that is woken may leave.
         self._observers: tuple[Observer, ...] = ()
         # The record that was made last; None: what it was made of has changed, other than by bytes that came.
@@ -120,12 +122,13 @@ class Process:
         process.points = Points(saved.points)
         process.logged = saved.log
         process._number, process._pending = saved.number, saved.pending
-        run = process.current = Run(saved.identity.id, saved.generation, stdin, saved.begin)
+        terminal, merge = saved.form or (saved.identity.pty is not None, saved.identity.merge)
+        run = process.current = Run(
+            saved.identity.id, saved.generation, stdin, saved.begin, terminal=terminal, merge=merge
+        )
         run.started, run.exited, run.status = saved.started, saved.exited, saved.status
         run.ready, run.fault = saved.ready, saved.fault
-        run.closed = frozenset(
-            point.closed for point in saved.points if point.closed is not None and point.offset >= saved.begin
-        )
+        run.closed = saved.closed_channels
         stdin.closed = saved.stdin_closed
         stdin.end = max(stdin.end, saved.stdin_end)
         stdin.taken = max(stdin.taken, saved.stdin_end)
@@ -209,7 +212,17 @@ class Process:
         last.abandon(finish=True)
         self._close_notify()
         self.become(State.STARTING)
-        self.current = Run(self.id, last.generation + 1, stdin, self.spool.end)
+        identity = self.identity
+        self.current = Run(
+            self.id,
+            last.generation + 1,
+            stdin,
+            self.spool.end,
+            terminal=identity.pty is not None,
+            merge=identity.merge,
+        )
+        # Whoever is attached waits for an end of what there is no more.
+        self._lost_stderr = identity.merge and not last.merge
         self._lingered = False
         self.life.starting()
         self.save()
@@ -230,6 +243,9 @@ class Process:
             self.tell(Happening.CREATED, None, principal)
         else:
             self.points.append(Point(self.spool.end, status=self._status_event()))
+            if self._lost_stderr:
+                self._lost_stderr = False
+                self.points.append(Point(self.spool.end, closed=Channel.STDERR, time=_now()))
         self.tell(Happening.STARTED, f"pid {launched.pid}", principal)
         self.save()
         self._begin(launcher, launched)
@@ -258,7 +274,7 @@ class Process:
         run.pid = (launched.pid or None) if run.status is None else None
         run.launched = launched
         self._record = None
-        for channel, descriptor in channel_roles(launched, merge=self.identity.merge).items():
+        for channel, descriptor in channel_roles(launched, merge=run.merge).items():
             if descriptor < 0 and channel not in run.closed:
                 # Its end was seen, and the daemon killed before it had said so.
                 self.channel_closed(channel)
@@ -318,6 +334,7 @@ class Process:
     def as_saved(self) -> Saved:
         """What the next daemon has to know."""
         run = self.current
+        form = run.terminal, run.merge
         return Saved(
             identity=self.identity,
             state=self.state,
@@ -327,6 +344,8 @@ class Process:
             exited=run.exited,
             status=run.status,
             points=tuple(self.points),
+            form=None if form == (self.identity.pty is not None, self.identity.merge) else form,
+            closed=tuple(sorted(run.closed)),
             stdin_base=run.stdin.base,
             stdin_closed=run.stdin.closed,
             stdin_end=run.stdin.taken if run.stdin.closed and not run.stdin.waiting else 0,
@@ -672,7 +691,7 @@ class Process:
         :raises StdinFull, StdinClosed, StdinHole, AlreadyExited, NotRunning: what ``accepted`` counts was taken before.
         """
         if not data:
-            if self.current.write_eof(at, terminal=self.identity.pty is not None):
+            if self.current.write_eof(at):
                 self.save()
             return 0
         accepted = self.current.write(data, at, whole=whole)
@@ -684,7 +703,7 @@ class Process:
 
         :raises UnknownChannel: it has no such output.
         """
-        self.current.close_output(channel, self.channels)
+        self.current.close_output(channel)
 
     def kill(self, number: int, scope: Scope, principal: str | None = None) -> None:
         """Send one signal.
@@ -701,16 +720,12 @@ class Process:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size."""
-        if self.identity.pty is None:
-            raise BadRequest(
-                f"process {self.id} has no terminal; it was started with pipes", process=self.id, field="to"
-            )
         self.current.resize(rows, columns)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """The outputs that it has."""
-        return (Channel.STDOUT,) if self.identity.merge else (Channel.STDOUT, Channel.STDERR)
+        return self.current.channels
 
     def check_finished(self) -> None:
         """Refuse what can be done only to what has exited for good."""

@@ -33,6 +33,8 @@ class Run:
 
     :param process: its process's id.
     :param begin: the offset at which its output begins.
+    :param terminal: whether it has a terminal.
+    :param merge: whether its outputs are one.
     :ivar closed: the channels whose end has come; replaced, never changed.
     :ivar ready: whether it is known to be ready; not of one that has exited.
     :ivar fault: why it counts as a failure however it exits; empty: it does not.
@@ -40,7 +42,18 @@ class Run:
     :ivar launched: its child as the launcher has it; None: it does not run yet.
     """
 
-    def __init__(self, process: str, generation: int, stdin: Stdin, begin: int = 0) -> None:
+    def __init__(
+        self,
+        process: str,
+        generation: int,
+        stdin: Stdin,
+        begin: int = 0,
+        *,
+        terminal: bool = False,
+        merge: bool = False,
+    ) -> None:
+        self.terminal = terminal
+        self.merge = merge
         self.process = process
         self.generation = generation
         self.stdin = stdin
@@ -114,7 +127,7 @@ class Run:
             end=self.stdin.end,
         )
 
-    def write_eof(self, at: int | None, *, terminal: bool) -> bool:
+    def write_eof(self, at: int | None) -> bool:
         """Close its input; whether that has changed what is to be saved."""
         if at is not None and at > self.stdin.end:
             raise self._hole(at)
@@ -122,7 +135,7 @@ class Run:
             raise self._not_yet(process=self.process)
         if self.transport is None or self.stdin.closed:
             return False
-        if terminal:
+        if self.terminal:
             # A byte like any other: it counts, and what comes again at its offset is a repeat.
             self.write(END_OF_TRANSMISSION, at, whole=False)
             return False
@@ -131,9 +144,14 @@ class Run:
 
     # --- what is done to it ------------------------------------------------------------------------------------------
 
-    def close_output(self, channel: int, channels: tuple[int, ...]) -> None:
-        """Close our end of one of its outputs, which are *channels*."""
-        if channel not in channels:
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The outputs that it has."""
+        return (Channel.STDOUT,) if self.merge else (Channel.STDOUT, Channel.STDERR)
+
+    def close_output(self, channel: int) -> None:
+        """Close our end of one of its outputs."""
+        if channel not in self.channels:
             raise UnknownChannel(
                 f"{self._what()} has no channel {channel}; all its output is on 1",
                 process=self.process,
@@ -167,6 +185,10 @@ class Run:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size."""
+        if not self.terminal:
+            raise BadRequest(
+                f"{self._what()} has no terminal; it was started with pipes", process=self.process, field="to"
+            )
         if self.transport is None and self.status is None:
             raise self._not_yet(process=self.process)
         if self.transport is None:

@@ -42,6 +42,8 @@ class Saved:
     """A process as it was when it was saved.
 
     :param begin: the offset at which the output of its generation begins.
+    :param form: whether its generation has a terminal, and one output, where that is not what is declared by now.
+    :param closed: the channels of its generation whose ends have come.
     :param stdin_base: the offset at which the generation's input begins.
     :param stdin_end: the end of its input, where no file tells that any more.
     :param passing: it disappears when it has exited and nobody is attached.
@@ -61,6 +63,8 @@ class Saved:
     exited: int | None = None
     status: ExitStatus | None = None
     points: tuple[Point, ...] = ()
+    form: tuple[bool, bool] | None = None
+    closed: tuple[int, ...] | None = None
     stdin_base: int = 0
     stdin_closed: bool = False
     stdin_end: int = 0
@@ -71,6 +75,13 @@ class Saved:
     number: int = 0
     pending: tuple[Told, ...] = ()
     log: Position | None = None
+
+    @property
+    def closed_channels(self) -> frozenset[int]:
+        """The channels of its generation whose ends have come; an earlier version has saved them as points only."""
+        if self.closed is not None or self.generation > 1:
+            return frozenset(self.closed or ())
+        return frozenset(point.closed for point in self.points if point.closed is not None)
 
     def encode(self) -> bytes:
         """As octets."""
@@ -87,6 +98,10 @@ class Saved:
             "passing": self.passing,
             **{name: value for name in _ADDED if (value := getattr(self, name)) != _ADDED[name]},
         }
+        if self.form is not None:
+            told["form_of_run"] = self.form
+        if self.closed:
+            told["closed"] = self.closed
         if self.log is not None:
             told["log"] = (self.log.offset, self.log.inode, self.log.size, self.log.lost)
         if self.pending:
@@ -119,6 +134,8 @@ class Saved:
                 stdin_end=told["stdin_end"],
                 passing=told["passing"],
                 pending=tuple(_to_told(*one) for one in told.get("pending", ())),
+                form=tuple(told["form_of_run"]) if "form_of_run" in told else None,
+                closed=tuple(told["closed"]) if "closed" in told else None,
                 log=None if log is None else Position(*log),
                 **added,
             )
