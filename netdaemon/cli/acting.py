@@ -1,4 +1,4 @@
-"""send, kill, rm and shutdown: what is done to processes and to the daemon."""
+"""send, kill, rm and shutdown: what is done to processes and to the daemon at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ from typing import TYPE_CHECKING
 import click
 
 from netdaemon.cli import output
-from netdaemon.cli.failure import FAILED, GAVE_UP, Failure, explain
-from netdaemon.cli.options import SignalNumber, complete_process, json_option, process_argument, reach_of
-from netdaemon.cli.reach import with_process
+from netdaemon.cli.choosing import (
+    Choice,
+    Chosen,
+    all_option,
+    choice_of,
+    choose,
+    document,
+    each,
+    label_option,
+    processes_argument,
+)
+from netdaemon.cli.failure import GAVE_UP, Failure, explain
+from netdaemon.cli.options import (
+    SignalNumber,
+    complete_kill,
+    complete_process,
+    json_option,
+    reach_of,
+    seconds_option,
+)
 
 if TYPE_CHECKING:
     from netdaemon.blocking import Client, RemoteProcess
+    from netdaemon.wire.told import ProcessRecord
 
 STDIN = 0
 READ = 64 * 1024
@@ -26,63 +44,95 @@ SHUTDOWN_WITHIN = 60.0
 @click.command(short_help="Send input to a process.")
 @click.option("-n", "no_newline", is_flag=True, help="Do not add a newline to TEXT.")
 @click.option("--eof", is_flag=True, help="Then close its input.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Give up after this, with exit code 124.")
+@seconds_option("Give up after this, with exit code 124.")
+@label_option
+@all_option
 @json_option
-@process_argument
-@click.argument("text", required=False)
+@click.argument("words", nargs=-1, metavar="[PROCESS] [TEXT]", shell_complete=complete_process)
 @click.pass_context
 def send(
-    context: click.Context, no_newline: bool, eof: bool, timeout: float | None, process: str, text: str | None
+    context: click.Context,
+    no_newline: bool,
+    eof: bool,
+    timeout: float | None,
+    labels: tuple[str, ...],
+    all_: bool,
+    words: tuple[str, ...],
 ) -> int:
     """Send TEXT and a newline to PROCESS; without TEXT, what our input has.
+
+    PROCESS may be a pattern. With -l or --all there is TEXT only, and it goes to those that run. Several processes get
+    it one after the other.
 
     The exit code is 0 only if the daemon has all of it safe; what the process does with it is its own affair. If it
     does not read, this waits.
     """
-    from netdaemon.errors import AlreadyExited, TimedOut
-
     reach = reach_of(context)
+    choice, text = _addressed(context, words, labels, all_)
     data: bytes | None = None
     if text is not None:
         data = os.fsencode(text) + (b"" if no_newline else b"\n")
-    elif eof and os.isatty(STDIN):
+    elif eof and (not choice.single or os.isatty(STDIN)):
         # Nobody means to type something before --eof.
         data = b""
+    elif not choice.single:
+        raise click.UsageError("Missing argument 'TEXT': what our input has can go to one process only", context)
+    told: list[output.Plain] = []
+
+    def send_one(one: Chosen) -> None:
+        target = _send(client, one, data, eof, timeout)
+        told.append({"process": target.id, "accepted": target.stdin.accepted, "end": target.stdin.end})
+
     with reach.connect() as client:
-        target = with_process(client, process, lambda one: client.attach(one, from_=-1, hold=0))
-        if target.record.exited is not None:
-            raise AlreadyExited(f"process {process} has exited", process=target.id)
-        # Its output is of no interest here.
-        target.flow(True)
-        try:
-            if data is not None:
-                target.write(data, timeout)
-            else:
-                while chunk := os.read(STDIN, READ):
-                    target.write(chunk, timeout)
-            if eof:
-                target.close_stdin(timeout)
-        except TimedOut as error:
-            raise Failure(
-                f"{process} does not read: {target.stdin.accepted} bytes were accepted and no more after {timeout:g} s",
-                code=GAVE_UP,
-                error=error,
-            ) from error
-        except Exception as error:
-            failure = explain(error)
-            failure.message += f" ({target.stdin.accepted} bytes were accepted)"
-            raise failure from error
-        _tell_sent(target, reach.json)
-    return 0
+        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: record.exited is None)
+        code = each(client, targets, send_one, as_json=reach.json) or code
+    if reach.json and (told or not choice.single):
+        output.write(document(choice, told))
+    return code
 
 
-def _tell_sent(target: RemoteProcess, as_json: bool) -> None:
-    if as_json:
-        told = {"process": target.id, "accepted": target.stdin.accepted, "end": target.stdin.end}
-        output.write(output.json_text(told))
+def _addressed(
+    context: click.Context, words: tuple[str, ...], labels: tuple[str, ...], all_: bool
+) -> tuple[Choice, str | None]:
+    """Who is meant, and what TEXT is."""
+    few = 0 if labels or all_ else 1
+    if len(words) > few + 1:
+        raise click.UsageError(f"there is an extra argument ({words[few + 1]}); TEXT is one, in quotes", context)
+    return choice_of(context, words[:few], labels, all_), words[few] if len(words) > few else None
 
 
-@click.command(short_help="Send a signal to a process.")
+def _send(client: Client, one: Chosen, data: bytes | None, eof: bool, timeout: float | None) -> RemoteProcess:
+    from netdaemon.errors import AlreadyExited, TimedOut
+
+    process = one.called
+    target = client.attach(one.id, from_=-1, hold=0)
+    if target.record.exited is not None:
+        raise AlreadyExited(f"process {process} has exited", process=target.id)
+    # Its output is of no interest here.
+    target.flow(True)
+    try:
+        if data is not None:
+            target.write(data, timeout)
+        else:
+            while chunk := os.read(STDIN, READ):
+                target.write(chunk, timeout)
+        if eof:
+            target.close_stdin(timeout)
+    except TimedOut as error:
+        raise Failure(
+            f"{process} does not read: {target.stdin.accepted} bytes were accepted and no more after {timeout:g} s",
+            code=GAVE_UP,
+            error=error,
+        ) from error
+    except Exception as error:
+        failure = explain(error)
+        failure.message += f" ({target.stdin.accepted} bytes were accepted)"
+        raise failure from error
+    return target
+
+
+@click.command(short_help="Send a signal to processes.")
+@click.option("-s", "--signal", "said", type=SignalNumber(), metavar="SIGNAL", help="Which; TERM unless said.")
 @click.option(
     "--scope",
     type=click.Choice(["group", "process", "tree"]),
@@ -90,74 +140,112 @@ def _tell_sent(target: RemoteProcess, as_json: bool) -> None:
     show_default=True,
     help="Whom it reaches: the process's group, it alone, or all that descends from it.",
 )
+@label_option
+@all_option
 @json_option
-@process_argument
-@click.argument("signal", type=SignalNumber(), default=int(signals.SIGTERM), metavar="[SIGNAL]")
+@click.argument("words", nargs=-1, metavar="[PROCESS]... [SIGNAL]", shell_complete=complete_kill)
 @click.pass_context
-def kill(context: click.Context, scope: str, process: str, signal: int) -> None:
-    """Send SIGNAL to PROCESS: a name or a number; TERM unless said."""
+def kill(
+    context: click.Context, said: int | None, scope: str, labels: tuple[str, ...], all_: bool, words: tuple[str, ...]
+) -> int:
+    """Send a signal to PROCESSes: a name or a number; TERM unless said.
+
+    With one PROCESS and nothing else, SIGNAL may stand behind it: ndtool kill web HUP. What is killed may be started
+    again, if it was declared so: stop is what keeps it down.
+    """
     from netdaemon.wire.records import Scope
 
     reach = reach_of(context)
+    if said is None and len(words) == 2 and not labels:
+        said = _signal(context, words[1])
+        words = words[:1]
+    elif said is None and len(words) > 1:
+        raise click.UsageError("several processes, or labels, and no -s: say -s SIGNAL", context)
+    signal = int(signals.SIGTERM) if said is None else said
+    choice = choice_of(context, words, labels, all_)
+    told: list[output.Plain] = []
+
+    def kill_one(one: Chosen) -> None:
+        client.kill(one.id, signal, scope=Scope(scope))
+        told.append({"process": one.called, "signal": signal, "scope": scope})
+
     with reach.connect() as client:
-        with_process(client, process, lambda one: client.kill(one, signal, scope=Scope(scope)))
-    if reach.json:
-        told = {"process": process, "signal": signal, "scope": scope}
-        output.write(output.json_text(told))
+        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: record.pid is not None)
+        code = each(client, targets, kill_one, as_json=reach.json) or code
+    if reach.json and (told or not choice.single):
+        output.write(document(choice, told))
+    return code
+
+
+def _signal(context: click.Context, word: str) -> int:
+    try:
+        return SignalNumber().convert(word, None, context)
+    except click.BadParameter as error:
+        raise click.UsageError(f"{error.message}; for several processes, say -s SIGNAL", context) from error
 
 
 @click.command(short_help="Remove processes that have exited.")
 @click.option("-f", "--force", is_flag=True, help="Kill what runs (SIGKILL, its tree); what is not there is no error.")
+@processes_argument
 @json_option
-@click.argument("processes", nargs=-1, required=True, metavar="PROCESS...", shell_complete=complete_process)
 @click.pass_context
-def rm(context: click.Context, force: bool, processes: tuple[str, ...]) -> int:
+def rm(context: click.Context, force: bool, words: tuple[str, ...], labels: tuple[str, ...], all_: bool) -> int:
     """Remove PROCESSes that have exited, and their output; print each that was removed.
 
-    All are tried; the exit code is 0 if all are gone.
+    All are tried; the exit code is 0 if all are gone. With -l or --all alone, and without -f, what has not exited is
+    passed over.
     """
     reach = reach_of(context)
+    choice = choice_of(context, words, labels, all_)
     removed: list[str] = []
-    code = 0
+
+    def remove_one(one: Chosen) -> None:
+        if _remove(client, one, force):
+            removed.append(one.called)
+            if not reach.json:
+                output.write(output.visible(one.called) + "\n")
+
     with reach.connect() as client:
-        for process in processes:
-            try:
-                if _remove(client, process, force):
-                    removed.append(process)
-                    if not reach.json:
-                        output.write(output.visible(process) + "\n")
-            except Exception as error:
-                if client.lost is not None:
-                    raise
-                explain(error).tell(as_json=reach.json)
-                code = FAILED
+        targets, code = choose(
+            client, choice, as_json=reach.json, useful=lambda record: force or _is_over(record), missing_is_well=force
+        )
+        code = each(client, targets, remove_one, as_json=reach.json) or code
     if reach.json:
         output.write(output.json_text({"removed": removed}))
     return code
 
 
-def _remove(client: Client, process: str, force: bool) -> bool:
+def _is_over(record: ProcessRecord) -> bool:
+    from netdaemon.wire.records import State
+
+    return record.state in (State.EXITED, State.FAILED)
+
+
+def _remove(client: Client, one: Chosen, force: bool) -> bool:
     """Remove one; False if there was nothing to remove, and that is allowed."""
     from netdaemon.errors import AlreadyExited, NoSuchProcess, NotRunning
     from netdaemon.wire.records import Scope
+    from netdaemon.wire.specs import Step
 
     try:
-        with_process(client, process, client.remove)
+        client.remove(one.id)
     except NoSuchProcess:
+        # It was there a moment ago.
         if force:
             return False
         raise
     except NotRunning as error:
         if not force:
-            hint = f"end it first (ndtool kill {output.visible(process)}), or use --force"
-            raise Failure(f"{process} has not exited", hint, error=error) from error
-        record = with_process(client, process, client.inspect)
+            hint = f"end it first (ndtool stop {output.visible(one.called)}), or use --force"
+            raise Failure(f"{one.called} has not exited", hint, error=error) from error
         try:
-            client.kill(record.id, signals.SIGKILL, scope=Scope.TREE)
+            # A stop that has begun is joined, and its steps may take their time.
+            client.kill(one.id, signals.SIGKILL, scope=Scope.TREE)
         except AlreadyExited:
             pass
-        client.wait(record.id, timeout=client.timeout)
-        client.remove(record.id)
+        # It is not to be started again.
+        client.stop(one.id, steps=(Step(kill=True),), timeout=client.timeout)
+        client.remove(one.id)
     return True
 
 

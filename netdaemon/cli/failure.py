@@ -23,6 +23,8 @@ _HINTS: dict[type[errors.NetdaemonError], str] = {
     errors.NoSuchProcess: "see what there is: ndtool list",
     errors.NameTaken: "take another --name, or remove that process once it has exited: ndtool rm {process}",
     errors.AlreadyExited: "see how it ended: ndtool inspect {process}",
+    errors.NotStopped: "end it and all that descends from it: ndtool stop --now {process}",
+    errors.WrongGeneration: "it has been started anew; see how it is: ndtool inspect {process}",
     errors.StdinClosed: "nothing can be sent to it any more",
     errors.UnknownCommand: "the daemon is older than this ndtool: restart it",
     errors.InternalError: "look into the daemon's log",

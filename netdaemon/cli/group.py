@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import netdaemon
-from netdaemon.cli import acting, applying, completion, looking, output, reading, running, top
+from netdaemon.cli import acting, applying, completion, looking, output, reading, running, stopping, top
 from netdaemon.cli.failure import Failure, explain
 from netdaemon.cli.options import reach_of
 from netdaemon.cli.reach import Reach
@@ -37,7 +37,6 @@ ELSEWHERE = {
     "log": "logs",
     "tail": "logs",
     "follow": "logs -f",
-    "stop": "kill",
     "remove": "rm",
     "delete": "rm",
     "help": "--help",
@@ -93,6 +92,8 @@ for command in (
     looking.list_,
     looking.inspect,
     top.top,
+    stopping.stop,
+    stopping.restart,
     acting.kill,
     looking.wait,
     acting.rm,

@@ -49,6 +49,11 @@ def complete_process(context: click.Context, parameter: click.Parameter, incompl
     return [CompletionItem(name, help=what) for name, what in quick.names(socket) if name.startswith(incomplete)]
 
 
+def seconds_option(what: str) -> Callable[[F], F]:
+    """The option --timeout; *what* says what it is for."""
+    return click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help=what)
+
+
 def process_argument(function: F) -> F:
     """The argument PROCESS."""
     return click.argument("process", shell_complete=complete_process)(function)
@@ -72,3 +77,11 @@ class SignalNumber(click.ParamType[int]):
 
         names = (one.name.removeprefix("SIG") for one in Signals)
         return [CompletionItem(name) for name in names if name.startswith(incomplete.upper().removeprefix("SIG"))]
+
+
+def complete_kill(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Processes, and after the first, signals, too."""
+    found = complete_process(context, parameter, incomplete)
+    if context.params.get("words"):
+        found += SignalNumber().shell_complete(context, parameter, incomplete)
+    return found

@@ -178,7 +178,11 @@ def _plain(value: Any) -> Any:
         return plain(value)
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    if value.__class__.__module__ == "netdaemon.wire.records":
+    if isinstance(value, bytes):
+        # As with all text of the system's: what is not UTF-8 can be told from what is.
+        return value.decode("utf-8", "surrogateescape")
+    if value.__class__.__module__.startswith("netdaemon.wire."):
+        # What is no dataclass there is an enumeration.
         return value.value
     return value
 

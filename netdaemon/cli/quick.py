@@ -76,6 +76,35 @@ def _fields(octets: bytes, table: dict[str, Callable[[bytes], Any]]) -> dict[str
 
 PTY: dict[str, Callable[[bytes], Any]] = {"rows": _integer, "columns": _integer, "term": _text}
 
+STEP: dict[str, Callable[[bytes], Any]] = {
+    "stdin": _text,
+    "wait": _integer,
+    "signal": _integer,
+    "scope": _text,
+    "kill": _boolean,
+}
+
+RESTART: dict[str, Callable[[bytes], Any]] = {
+    "policy": _text,
+    "codes": _integers,
+    "delay": _integer,
+    "longest": _integer,
+    "settled": _integer,
+    "burst": _integer,
+    "interval": _integer,
+}
+
+READY: dict[str, Callable[[bytes], Any]] = {"output": _text, "pattern": _text, "notify": _boolean, "timeout": _integer}
+
+LOG: dict[str, Callable[[bytes], Any]] = {
+    "path": _text,
+    "size": _integer,
+    "age": _integer,
+    "files": _integer,
+    "compress": _boolean,
+    "required": _boolean,
+}
+
 RECORD: dict[str, Callable[[bytes], Any]] = {
     "id": _text,
     "name": _text,
@@ -100,6 +129,16 @@ RECORD: dict[str, Callable[[bytes], Any]] = {
     "eof": _integers,
     "attached": _integer,
     "keep": _integer,
+    "key": _text,
+    "digest": _text,
+    "stop": lambda octets: [_fields(one, STEP) for one in _items(octets)],
+    "restart": lambda octets: _fields(octets, RESTART),
+    "ready": lambda octets: _fields(octets, READY),
+    "watchdog": _integer,
+    "log": lambda octets: _fields(octets, LOG),
+    "failures": _integer,
+    "due": _integer,
+    "step": _text,
 }
 
 

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from netdaemon.cli import output
+from netdaemon.cli.declaring import DAY, WATCHDOG_MIN, Duration, LogFile, RestartPolicy, StopStep, ready_of
 from netdaemon.cli.failure import Failure
 from netdaemon.cli.options import json_option, process_argument, reach_of
 from netdaemon.cli.reach import wire_text, with_process
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from netdaemon.blocking import RemoteProcess
     from netdaemon.cli.waiting import WaitingClient
     from netdaemon.wire.records import Pty
+    from netdaemon.wire.specs import Log, Restart, Step
+    from netdaemon.wire.told import ProcessRecord
 
 STDIN, STDOUT = 0, 1
 
@@ -67,6 +70,38 @@ def _complete_program(context: click.Context, parameter: click.Parameter, incomp
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label; many are possible.")
 @click.option("--keep", type=Size(), metavar="BYTES", help="How much output is kept: 4k to 256M. Default: 1M.")
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has exited; not with -d.")
+@click.option(
+    "--stop",
+    "steps",
+    multiple=True,
+    type=StopStep(),
+    metavar="STEP",
+    help="How it is stopped, a step each: stdin:TEXT (with \\n), wait:5s, signal:TERM[:SCOPE], kill.",
+)
+@click.option(
+    "--restart",
+    type=RestartPolicy(),
+    metavar="POLICY[,KEY=VALUE]...",
+    help="When it is started again: never, on-failure, always, unless-stopped. Keys: codes, delay, longest, settled, "
+    "burst, interval.",
+)
+@click.option("--ready", "ready_text", metavar="TEXT", help="It is ready once a line of its output has this in it.")
+@click.option("--ready-pattern", metavar="REGEX", help="It is ready once a line of its output matches.")
+@click.option("--ready-notify", is_flag=True, help="It is ready once it says READY=1 to its NOTIFY_SOCKET.")
+@click.option("--ready-timeout", type=Duration(1, DAY), metavar="DURATION", help="Not ready after that, it has failed.")
+@click.option("--wait-ready", is_flag=True, help="With -d: come back once it is ready.")
+@click.option(
+    "--watchdog",
+    type=Duration(WATCHDOG_MIN, DAY),
+    metavar="DURATION",
+    help="It has failed if WATCHDOG=1 does not come to its NOTIFY_SOCKET that often.",
+)
+@click.option(
+    "--log",
+    type=LogFile(),
+    metavar="PATH[,KEY=VALUE]...",
+    help="A file for its output. Keys: size, age, files, compress; and the word required.",
+)
 @sig_proxy_option
 @detach_keys_option
 @json_option
@@ -84,6 +119,15 @@ def start(
     labels: tuple[str, ...],
     keep: int | None,
     remove: bool,
+    steps: tuple[Step, ...],
+    restart: Restart | None,
+    ready_text: str | None,
+    ready_pattern: str | None,
+    ready_notify: bool,
+    ready_timeout: int | None,
+    wait_ready: bool,
+    watchdog: int | None,
+    log: Log | None,
     sig_proxy: bool,
     detach_keys: str,
     argv: tuple[str, ...],
@@ -99,6 +143,8 @@ def start(
     reach = reach_of(context)
     if remove and detach:
         raise click.UsageError("--rm removes it when it has exited, and with -d nobody waits for that", context)
+    if wait_ready and not detach:
+        raise click.UsageError("--wait-ready is for -d: without, we come back when it has exited", context)
     options = {
         "env": _environment(env, no_env),
         "cwd": _directory(cwd),
@@ -107,18 +153,37 @@ def start(
         "pty": _terminal() if tty else None,
         "merge": merge or None,
         "keep": keep,
+        "stop": steps or None,
+        "restart": restart,
+        "ready": ready_of(context, ready_text, ready_pattern, ready_notify, ready_timeout),
+        "watchdog": watchdog,
+        "log": log,
     }
     keys = parse_keys(detach_keys) if detach_keys else b""
     words = [wire_text(word) for word in argv]
     client = reach.connect()
     if detach:
         record = client.start_detached(words, **options)  # type: ignore[arg-type]  # mypy sees the values' union
+        if wait_ready:
+            record = _ready(client, record, name)
         output.write(output.json_text(output.plain(record)) if reach.json else record.id + "\n")
         return 0
     from netdaemon.wire.commands import FOR_EVER
 
     process = client.start(words, hold=FOR_EVER, **options)  # type: ignore[arg-type]  # likewise
     return _follow(client, process, name or process.id, sig_proxy=sig_proxy, keys=keys, remove=remove)
+
+
+def _ready(client: WaitingClient, record: ProcessRecord, name: str | None) -> ProcessRecord:
+    """Wait until it is ready; its record then."""
+    from netdaemon.errors import AlreadyExited
+
+    try:
+        return client.wait(record.id, "running")
+    except AlreadyExited as error:
+        label = name or record.id
+        hint = f"see how it ended: ndtool inspect {label}; and what it said: ndtool logs {label}"
+        raise Failure(f"{label} was started, and exited before it was ready", hint, error=error) from error
 
 
 @click.command(short_help="Follow a process, and feed it.")

@@ -18,6 +18,8 @@ from netdaemon.cli.terminal import DetachKeys, RawMode, in_foreground, size
 from netdaemon.errors import ConnectionClosed, NetdaemonError, Refusal
 from netdaemon.wire.answers import End, Event, Gap, Message, Output, Status
 from netdaemon.wire.commands import Kill, Resize
+from netdaemon.wire.records import State
+from netdaemon.wire.specs import Policy
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -222,9 +224,18 @@ class Session:
             )
 
     def _closed(self, channel: int) -> None:
-        # Standard error stays: it is where we have to say what we have to say.
+        # Standard error stays: it is where we have to say what we have to say. So does the other, if more may come.
+        if self._goes_on():
+            return
         if channel == STDOUT and self._outlets[STDOUT] is not self._outlets[STDERR]:
             self._outlets[STDOUT].finish()
+
+    def _goes_on(self) -> bool:
+        """Whether a next generation may be about to write where this one has closed its output."""
+        policy = self._process.record.restart
+        status = self._process.status
+        stopping = status is not None and status.state is State.STOPPING
+        return stopping or (policy is not None and policy.policy is not Policy.NEVER)
 
     def say(self, text: str) -> None:
         """A line of our own; a raw terminal needs to be told to begin at its left."""

@@ -301,7 +301,7 @@ def test_rm(ndtool: Ndtool) -> None:
     assert (done.returncode, done.stdout) == (125, b"two\n")
     lines = done.stderr.decode().splitlines()
     assert "there is no process 'one'" in lines[0]
-    assert lines[1] == "ndtool: runs has not exited; end it first (ndtool kill runs), or use --force"
+    assert lines[1] == "ndtool: runs has not exited; end it first (ndtool stop runs), or use --force"
     assert ndtool.ok("rm", "-f", "one", "runs") == "runs\n"
     assert ndtool.json("list") == []
     assert ndtool.json("rm", "-f", "nothing") == {"removed": []}
@@ -313,7 +313,7 @@ def test_rm(ndtool: Ndtool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["strat"], "Did you mean 'start'"),
+        (["strat"], "'start'"),
         (["--nonsense", "list"], "--nonsense"),
         (["list", "--nonsense"], "--nonsense"),
         (["start"], "Missing argument"),
@@ -460,7 +460,7 @@ def test_attach_takes_dev_null_for_no_input(ndtool: Ndtool) -> None:
     ("words", "told"),
     [
         (("ps",), "it is ndtool list"),
-        (("stop", "x"), "it is ndtool kill"),
+        (("exec", "x"), "it is ndtool send"),
         (("list", "--socket", "/x"), "stands before the command"),
         (("completion",), "bash, zsh, fish"),
     ],

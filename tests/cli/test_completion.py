@@ -27,12 +27,14 @@ def values(ndtool: Ndtool, *words: str) -> list[str]:
 
 
 def test_commands_and_options(ndtool: Ndtool) -> None:
-    assert values(ndtool, "s") == ["start", "send", "shutdown"]
+    assert values(ndtool, "s") == ["start", "send", "stop", "shutdown"]
     assert "--sig-proxy" in values(ndtool, "start", "--")
     assert values(ndtool, "kill", "--scope", "") == ["group", "process", "tree"]
 
 
-@pytest.mark.parametrize("command", ["attach", "send", "inspect", "kill", "wait", "rm", "list"])
+@pytest.mark.parametrize(
+    "command", ["attach", "send", "inspect", "stop", "restart", "kill", "wait", "rm", "list", "logs"]
+)
 def test_processes_by_name_and_id(ndtool: Ndtool, command: str) -> None:
     one = ndtool.ok("start", "-d", "--name", "web-1", "--", "sleep", "100").strip()
     two = ndtool.ok("start", "-d", "--", "sleep", "100").strip()

@@ -18,8 +18,9 @@ from netdaemon.wire.answers import DaemonInfo, Listing, Welcome
 from netdaemon.wire.answers import Failure as ErrorReply
 from netdaemon.wire.commands import List
 from netdaemon.wire.fields import BOOLEAN, INTEGER, OS_TEXT, TEXT
-from netdaemon.wire.records import Pty, State
+from netdaemon.wire.records import Pty, Scope, State
 from netdaemon.wire.server import ServerConnection
+from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
 from netdaemon.wire.told import ProcessRecord
 
 
@@ -99,6 +100,16 @@ RECORDS = (
         eof=(0, 1),
         attached=9,
         keep=10,
+        key="k",
+        digest="0a",
+        stop=(Step(stdin=b"q\n\xff"), Step(wait=1), Step(signal=2, scope=Scope.TREE), Step(kill=True)),
+        restart=Restart(policy=Policy.ON_FAILURE, codes=(0, 3), delay=1, longest=2, settled=3, burst=4, interval=5),
+        ready=Ready(pattern="p", timeout=1),
+        watchdog=100,
+        log=Log(path="/l", size=4096, age=1000, files=1, compress=False, required=True),
+        failures=11,
+        due=12,
+        step="kill",
     ),
 )
 
@@ -111,7 +122,15 @@ def test_the_quick_ways_table_is_the_declaration() -> None:
         OS_TEXT: quick._text,
         BOOLEAN: quick._boolean,
     }
-    for declaration, table in ((ProcessRecord, quick.RECORD), (Pty, quick.PTY)):
+    tables = {
+        ProcessRecord: quick.RECORD,
+        Pty: quick.PTY,
+        Step: quick.STEP,
+        Restart: quick.RESTART,
+        Ready: quick.READY,
+        Log: quick.LOG,
+    }
+    for declaration, table in tables.items():
         slots = layout.layout(declaration).slots
         assert [slot.key.decode() for slot in slots] == list(table)
         for slot in slots:
