@@ -312,6 +312,7 @@ class ProcessTable:
 
     def launch_adopted(self, process: Process, kept: str) -> None:
         """Have a process whose next generation another daemon was about to launch, and had not: launch it."""
+        process.declared_anew()
         self.adopt(process, kept)
         self._starting[process.id] = []
         self._see_to(self._launch(process), process)
@@ -378,8 +379,9 @@ class ProcessTable:
         try:
             left = self._launcher.leftovers(process.id)
             if left:
-                process.tell(Happening.LEFTOVER, f"killed: {_pids(left)}")
                 self._launcher.kill_leftovers(process.id)
+                process.tell(Happening.LEFTOVER, f"killed: {_pids(left)}")
+                process.save()
         except OSError as error:
             _log.error(
                 "what process {id} has left behind cannot be ended: {error}", id=process.id, error=error.strerror

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -15,6 +15,19 @@ from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True)
+class Signs:
+    """By which a generation is known to be ready, and alive: as it was launched, whatever is declared since."""
+
+    ready: Ready | None = None
+    watchdog: int | None = None
+
+    @property
+    def plain(self) -> list[Any]:
+        """As JSON has it; `signs_of` is the other way round."""
+        return [None if self.ready is None else _plain(self.ready), self.watchdog]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +67,11 @@ class Identity:
     def notifies(self) -> bool:
         """Whether it is given a socket to say something on."""
         return self.watchdog is not None or (self.ready is not None and bool(self.ready.notify))
+
+    @property
+    def signs(self) -> Signs:
+        """By which its next generation is known to be ready, and alive."""
+        return Signs(self.ready, self.watchdog)
 
     @cached_property
     def encoded(self) -> str:
@@ -97,3 +115,12 @@ def identity_of(told: Mapping[str, Any]) -> Identity:
                 one = {**one, "policy": Policy(one["policy"]), "codes": tuple(one["codes"])}
             values[name] = declaration(**one)
     return Identity(**values)
+
+
+def signs_of(told: Sequence[Any]) -> Signs:
+    """What `Signs.plain` gave.
+
+    :raises TypeError, ValueError: it is not that.
+    """
+    ready, watchdog = told
+    return Signs(None if ready is None else Ready(**ready), watchdog)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-from netdaemon.errors import NetdaemonError, NotRunning, NotStopped
+from netdaemon.errors import NetdaemonError, NotRunning, NotStopped, Refusal
 from netdaemon.process.readiness import Readiness
 from netdaemon.process.restarting import GivenUp, Restarting
 from netdaemon.process.stopping import Stopping, steps_of
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Who is named for what nobody has asked for.
 BY_ITSELF = "netdaemon"
+
+_log = Logger()
 
 
 class Lifecycle:
@@ -59,6 +62,7 @@ class Lifecycle:
         self._readiness: Readiness | None = None
         # The end of what was typed, for as long as it may be the text of its stop.
         self._typed = b""
+        self._typed_end = 0
         self._typed_stop = False
         self._backoff: Any = None
         self._too_late: Any = None
@@ -121,21 +125,26 @@ class Lifecycle:
 
     # --- it runs -----------------------------------------------------------------------------------------------------
 
-    def starting(self, principal: str | None = None) -> str:
-        """A generation is about to be launched; who wants it."""
+    def starting(self, principal: str | None = None) -> None:
+        """A generation is about to be launched, or is the first: that *principal* wants."""
         self._restarting.started(self._process.identity.restart, _now())
         self.due = None
         self._typed, self._typed_stop = b"", False
         self._starting = principal or self._starting
+
+    @property
+    def wanted_by(self) -> str:
+        """Who wants the generation that is being launched."""
         return self._starting
 
     def launched(self) -> None:
         """Its child runs, and that was told."""
         self._starting = BY_ITSELF
         self._watch()
-        starters, self._starters = self._starters, []
-        for one in starters:
-            one.callback(None)
+        if not self._again:
+            starters, self._starters = self._starters, []
+            for one in starters:
+                one.callback(None)
         wanted, self._wanted = self._wanted, None
         if wanted is not None:
             self._begin_stop(*wanted)
@@ -143,11 +152,15 @@ class Lifecycle:
     def launch_failed(self, error: NetdaemonError) -> tuple[State, str]:
         """It could not be launched: what becomes of it, and why."""
         self._starting = BY_ITSELF
-        starters, self._starters = self._starters, []
+        self._refuse_start(error)
+        again, self._again = self._again, False
         wanted, self._wanted = self._wanted, None
-        for one in starters:
-            one.errback(error)
         if wanted is not None:
+            # What was to be stopped does not run.
+            self._worked = ""
+        if self.interrupted:
+            return State.FAILED, str(error)
+        if wanted is not None and not again:
             self.by_hand = True
             return State.FAILED, str(error)
         return self._next(None, str(error), up=0, otherwise=State.FAILED)
@@ -155,15 +168,16 @@ class Lifecycle:
     def _watch(self) -> None:
         """Wait for it to be ready, and for signs of life."""
         process = self._process
-        identity, run = process.identity, process.current
+        run = process.current
+        ready = run.signs.ready
         if run.ready:
             self._feed_watchdog()
-        elif identity.ready is not None:
-            if identity.ready.timeout is not None:
-                late = (run.started or 0) / 1e6 + identity.ready.timeout / 1000 - time.time()
-                self._too_late = self._reactor.callLater(max(0.0, late), self._not_ready, identity.ready.timeout)
-            if not identity.ready.notify:
-                self._readiness = Readiness(identity.ready, process.spool, run.begin)
+        elif ready is not None:
+            if ready.timeout is not None:
+                late = (run.started or 0) / 1e6 + ready.timeout / 1000 - time.time()
+                self._too_late = self._reactor.callLater(max(0.0, late), self._not_ready, ready.timeout)
+            if not ready.notify:
+                self._readiness = Readiness(ready, process.spool, run.begin)
                 self._looking = self._reactor.callLater(0, self._look)
 
     def output(self) -> None:
@@ -186,7 +200,7 @@ class Lifecycle:
         if process.current.status is not None:
             return
         if word == "READY=1":
-            ready = process.identity.ready
+            ready = process.current.signs.ready
             if not process.current.ready and ready is not None and ready.notify:
                 self._is_ready()
         elif word == "WATCHDOG=1":
@@ -202,7 +216,7 @@ class Lifecycle:
         self._fail(Happening.NOT_READY, f"not ready within {milliseconds(timeout)}")
 
     def _feed_watchdog(self) -> None:
-        interval = self._process.identity.watchdog
+        interval = self._process.current.signs.watchdog
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -219,7 +233,10 @@ class Lifecycle:
         process.current.fault = why
         process.tell(happening, why)
         process.save()
-        process.kill_all()
+        try:
+            process.kill_all()
+        except Refusal as refusal:
+            _log.error("{why}, and it cannot be killed: {message}", why=why, message=refusal.message)
 
     def _unwatch(self) -> None:
         self._readiness = None
@@ -271,6 +288,9 @@ class Lifecycle:
             self._arm()
 
     def _arm(self) -> None:
+        if self._backoff is not None:
+            # Its exit was seen while it was taken over, and is being seen to.
+            return
         self._backoff = self._reactor.callLater(max(0.0, ((self.due or 0) - _now()) / 1e6), self._start)
 
     def _start(self) -> None:
@@ -346,6 +366,7 @@ class Lifecycle:
         process = self._process
 
         def on_step(step: str) -> None:
+            process.changed()
             if step:
                 process.tell(Happening.STEP, step, principal)
             process.save()
@@ -388,7 +409,10 @@ class Lifecycle:
             self.by_hand = False
             self._restarting.forget()
             self._start()
-        elif process.current.launched is not None:
+        elif process.current.launched is None:
+            # It is being launched, which is as good; unless it is to be stopped at once.
+            self._again = self._wanted is not None
+        else:
             self._again = True
             self.by_hand = False
             if self._stopping is None:
@@ -397,15 +421,25 @@ class Lifecycle:
                 process.save()
         return done
 
-    def typed(self, data: bytes | memoryview) -> None:
-        """Somebody has typed: the text of its stop, perhaps, which is as good as a stop."""
+    def typed(self, data: bytes | memoryview, end: int) -> None:
+        """Somebody has typed, up to that offset, perhaps not for the first time: the text of its stop, perhaps, which
+        is as good as a stop."""
         identity = self._process.identity
         if identity.restart is None:
             return
         text = next((step.stdin for step in reversed(identity.steps) if step.stdin is not None), None)
         if text is None:
             return
-        self._typed = (self._typed + bytes(data[-len(text) :]))[-len(text) :]
+        if end < self._process.stdin_end:
+            # A repeat, and others have come after it.
+            return
+        begin = end - len(data)
+        before = self._typed[: max(0, len(self._typed) - max(0, self._typed_end - begin))]
+        if begin > self._typed_end:
+            # What came before was typed by way of another daemon.
+            before = b""
+        self._typed = (before + bytes(data[-len(text) :]))[-len(text) :]
+        self._typed_end = end
         typed = self._typed.replace(b"\r", b"\n") == text.replace(b"\r", b"\n")
         if typed != self._typed_stop:
             self._typed_stop = typed

@@ -25,7 +25,7 @@ _log = Logger()
 
 
 class NotifySocket:
-    """One process's.
+    """One process's; what is said before `begin` waits.
 
     :param on_word: called with each line that was said, such as ``READY=1``.
     """
@@ -35,7 +35,10 @@ class NotifySocket:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, 0, descriptor)
         self._socket.setblocking(False)
         self._on_word = on_word
-        reactor.addReader(self)
+
+    def begin(self) -> None:
+        """Hear it, from what waits on."""
+        self._reactor.addReader(self)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -46,7 +49,8 @@ class NotifySocket:
     def doRead(self) -> None:
         for _ in range(AT_ONCE):
             try:
-                data = self._socket.recv(MESSAGE)
+                # It stays there until what follows of it is saved: the next daemon hears it again, which does no harm.
+                data = self._socket.recv(MESSAGE, socket.MSG_PEEK)
             except OSError:
                 # There is nothing more; or no memory, and it will be told again.
                 return
@@ -54,6 +58,7 @@ class NotifySocket:
                 self._on_word(word)
             if self._socket.fileno() < 0:
                 return
+            self._socket.recv(1)
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor does not watch it any more."""

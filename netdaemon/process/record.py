@@ -84,7 +84,9 @@ class Process:
         self.identity = identity
         self.spool = spool
         self.state = State.STARTING
-        self.current = Run(identity.id, 1, stdin, terminal=identity.pty is not None, merge=identity.merge)
+        self.current = Run(
+            identity.id, 1, stdin, terminal=identity.pty is not None, merge=identity.merge, signs=identity.signs
+        )
         self.points = Points()
         self.holding = Holding(spool, reactor)
         self.life = Lifecycle(self, reactor)
@@ -123,8 +125,9 @@ class Process:
         process.logged = saved.log
         process._number, process._pending = saved.number, saved.pending
         terminal, merge = saved.form or (saved.identity.pty is not None, saved.identity.merge)
+        signs = saved.signs or saved.identity.signs
         run = process.current = Run(
-            saved.identity.id, saved.generation, stdin, saved.begin, terminal=terminal, merge=merge
+            saved.identity.id, saved.generation, stdin, saved.begin, terminal=terminal, merge=merge, signs=signs
         )
         run.started, run.exited, run.status = saved.started, saved.exited, saved.status
         run.ready, run.fault = saved.ready, saved.fault
@@ -151,6 +154,7 @@ class Process:
             exited=saved.exited if waited else now,
             status=saved.status if waited else ExitStatus(),
             points=(),
+            closed=(),
             stdin_closed=True,
             stdin_end=saved.stdin_base,
             life={**saved.life, "due": now, "by_hand": False, "interrupted": False, "stop": None, "again": False},
@@ -220,6 +224,7 @@ class Process:
             self.spool.end,
             terminal=identity.pty is not None,
             merge=identity.merge,
+            signs=identity.signs,
         )
         # Whoever is attached waits for an end of what there is no more.
         self._lost_stderr = identity.merge and not last.merge
@@ -228,14 +233,21 @@ class Process:
         self.save()
         self._wake()
 
+    def declared_anew(self) -> None:
+        """Its generation is launched as it is declared by now: the daemon that began that one had not come so far."""
+        run, identity = self.current, self.identity
+        run.terminal, run.merge, run.signs = identity.pty is not None, identity.merge, identity.signs
+
     def run(self, launcher: ILauncher, launched: Launched) -> None:
         """The child runs: take over its descriptors."""
         run = self.current
-        principal = self.identity.owner if run.generation == 1 else self.life.starting()
+        if run.generation == 1:
+            self.life.starting(self.identity.owner)
+        principal = self.life.wanted_by
         run.started = _now()
         run.pid = launched.pid or None
         run.launched = launched
-        run.ready = self.identity.ready is None
+        run.ready = run.signs.ready is None
         if run.ready:
             self.become(State.RUNNING)
         self._record = None
@@ -286,12 +298,16 @@ class Process:
         run.transport = ProcessTransport(
             self._reactor, launcher, launched, self.spool, run.stdin, Child(self), run.status
         )
+        if self.notify is not None and run.status is None:
+            # Not before: a word of one that is not known to run would be nobody's.
+            self.notify.begin()
         run.transport.begin()
 
     def launch_failed(self, error: Refusal) -> None:
         """A generation after the first could not be launched."""
         run = self.current
         run.status, run.exited, run.ended = ExitStatus(), _now(), True
+        self._close_notify()
         state, why = self.life.launch_failed(error)
         self.become(state)
         self.tell(Happening.NOT_STARTED, error.message)
@@ -345,6 +361,7 @@ class Process:
             status=run.status,
             points=tuple(self.points),
             form=None if form == (self.identity.pty is not None, self.identity.merge) else form,
+            signs=None if run.signs == self.identity.signs else run.signs,
             closed=tuple(sorted(run.closed)),
             stdin_base=run.stdin.base,
             stdin_closed=run.stdin.closed,
@@ -485,6 +502,7 @@ class Process:
             self._waits.answer(Until.EXITED, self.record)
             if self.current.ended:
                 self._waits.answer(Until.ENDED, self.record)
+            self._waits.refuse(self._not_again, Until.RUNNING)
             self.on_exited(self)
         self.life.settled()
 
@@ -543,6 +561,8 @@ class Process:
         self.tell(Happening.NOT_STOPPED)
         self.save()
         self._wake()
+        if self.state is State.RUNNING:
+            self._waits.answer(Until.RUNNING, self.record)
 
     def stop_waiting(self, principal: str) -> None:
         """It was waiting to be started again, and is to do so no more."""
@@ -613,8 +633,11 @@ class Process:
         ):
             return self.record()
         if until is Until.RUNNING and self.finished:
-            raise AlreadyExited(f"process {self.id} has exited and will not be running again", process=self.id)
+            raise self._not_again()
         return self._waits.add(until)
+
+    def _not_again(self) -> AlreadyExited:
+        return AlreadyExited(f"process {self.id} has exited and will not be running again", process=self.id)
 
     def changed(self) -> None:
         """What its record is made of has changed."""
@@ -695,7 +718,8 @@ class Process:
                 self.save()
             return 0
         accepted = self.current.write(data, at, whole=whole)
-        self.life.typed(data[:accepted])
+        end = self.stdin.end if at is None else at + accepted
+        self.life.typed(data[:accepted], end)
         return accepted
 
     def close_output(self, channel: int) -> None:

@@ -19,6 +19,7 @@ from netdaemon.errors import (
     UnknownChannel,
 )
 from netdaemon.keeper.child import ExitStatus, Launched
+from netdaemon.process.identity import Signs
 from netdaemon.process.launches import launch_id
 from netdaemon.process.stdin import Hole, Stdin
 from netdaemon.process.transport import ProcessTransport
@@ -26,6 +27,9 @@ from netdaemon.wire.records import Channel, Scope
 
 # What a terminal's line discipline takes for the end of input, unless the program has changed it.
 END_OF_TRANSMISSION = b"\x04"
+
+# It is ready at once, and nobody looks whether it is alive.
+NO_SIGNS = Signs()
 
 
 class Run:
@@ -35,6 +39,7 @@ class Run:
     :param begin: the offset at which its output begins.
     :param terminal: whether it has a terminal.
     :param merge: whether its outputs are one.
+    :param signs: by which it is known to be ready, and alive.
     :ivar closed: the channels whose end has come; replaced, never changed.
     :ivar ready: whether it is known to be ready; not of one that has exited.
     :ivar fault: why it counts as a failure however it exits; empty: it does not.
@@ -51,9 +56,11 @@ class Run:
         *,
         terminal: bool = False,
         merge: bool = False,
+        signs: Signs = NO_SIGNS,
     ) -> None:
         self.terminal = terminal
         self.merge = merge
+        self.signs = signs
         self.process = process
         self.generation = generation
         self.stdin = stdin
@@ -207,10 +214,12 @@ class Run:
 
         :param finish: keep what is in its pipes first: somebody that it left behind may have written it.
         """
-        if self.transport is not None:
+        transport = self.transport
+        if transport is not None:
             if finish:
-                self.transport.finish()
-            self.transport.abandon()
+                # Which may find that they are all at their end, and have it let go already.
+                transport.finish()
+            transport.abandon()
             self.transport = None
         self.stdin.close()
 

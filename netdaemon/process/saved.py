@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from netdaemon.keeper.child import ExitStatus
 from netdaemon.logs.writer import Position
-from netdaemon.process.identity import Identity, identity_of
+from netdaemon.process.identity import Identity, Signs, identity_of, signs_of
 from netdaemon.process.points import Point
 from netdaemon.wire.answers import Status
 from netdaemon.wire.records import State
@@ -43,6 +43,7 @@ class Saved:
 
     :param begin: the offset at which the output of its generation begins.
     :param form: whether its generation has a terminal, and one output, where that is not what is declared by now.
+    :param signs: by which its generation is known to be ready and alive, where those are not what is declared by now.
     :param closed: the channels of its generation whose ends have come.
     :param stdin_base: the offset at which the generation's input begins.
     :param stdin_end: the end of its input, where no file tells that any more.
@@ -64,6 +65,7 @@ class Saved:
     status: ExitStatus | None = None
     points: tuple[Point, ...] = ()
     form: tuple[bool, bool] | None = None
+    signs: Signs | None = None
     closed: tuple[int, ...] | None = None
     stdin_base: int = 0
     stdin_closed: bool = False
@@ -100,6 +102,8 @@ class Saved:
         }
         if self.form is not None:
             told["form_of_run"] = self.form
+        if self.signs is not None:
+            told["signs"] = self.signs.plain
         if self.closed:
             told["closed"] = self.closed
         if self.log is not None:
@@ -122,7 +126,7 @@ class Saved:
             if told["form"] != FORM:
                 raise ValueError(f"form {told['form']!r}, and {FORM} is known")
             added = {name: told[name] for name in _ADDED if name in told}
-            log = told.get("log")
+            log, signs = told.get("log"), told.get("signs")
             return cls(
                 identity=identity_of(told["identity"]),
                 state=State(told["state"]),
@@ -130,6 +134,7 @@ class Saved:
                 exited=told["exited"],
                 status=None if told["status"] is None else ExitStatus(*told["status"]),
                 points=tuple(map(_to_point, told["points"])),
+                signs=None if signs is None else signs_of(signs),
                 stdin_closed=told["stdin_closed"],
                 stdin_end=told["stdin_end"],
                 passing=told["passing"],

@@ -38,8 +38,9 @@ class Waits:
             for _, deferred in due:
                 deferred.callback(told)
 
-    def refuse(self, error: Callable[[], NetdaemonError]) -> None:
-        """It will come no further: whoever is left gets an error of its own."""
-        waiting, self._waiting = self._waiting, []
-        for _, deferred in waiting:
+    def refuse(self, error: Callable[[], NetdaemonError], until: Until | None = None) -> None:
+        """It will come no further, or not so far: whoever waits for that gets an error of its own."""
+        refused = [entry for entry in self._waiting if until in (None, entry[0])]
+        self._waiting = [entry for entry in self._waiting if until not in (None, entry[0])]
+        for _, deferred in refused:
             deferred.errback(error())
