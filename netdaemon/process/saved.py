@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from netdaemon.errors import BadRequest
 from netdaemon.keeper.child import ExitStatus
 from netdaemon.logs.writer import Position
 from netdaemon.process.identity import Identity, Signs, identity_of, signs_of
@@ -144,7 +145,7 @@ class Saved:
                 log=None if log is None else Position(*log),
                 **added,
             )
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, BadRequest) as error:
             raise ValueError(f"it lacks something, or has too much: {error!r}") from error
 
 
