@@ -63,7 +63,7 @@ def eventually(condition: Callable[[], object]) -> None:
 def started(reactor: MemoryReactor, launching: object) -> list[object]:
     outcome: list[object] = []
     launching.addBoth(outcome.append)  # type: ignore[attr-defined]
-    eventually(lambda: outcome or reactor.turn() and False)
+    eventually(lambda: outcome or (reactor.turn() and False))
     return outcome
 
 
@@ -77,7 +77,8 @@ def test_nobody_escapes_his_group(groups: Cgroups) -> None:
     os.set_blocking(launched.stdout, True)  # type: ignore[attr-defined]
     assert os.read(launched.stdout, 100) == b"away\n"  # type: ignore[attr-defined]
     pids = groups.pids("gone")
-    assert launched.pid in pids and len(pids) == 2  # type: ignore[attr-defined]
+    assert launched.pid in pids  # type: ignore[attr-defined]
+    assert len(pids) == 2
     assert launcher.leftovers("gone") == pids
     launcher.signal(launched, signal.SIGKILL, "tree")  # type: ignore[arg-type]
     eventually(lambda: groups.pids("gone") in ([], [launched.pid]))  # type: ignore[attr-defined]

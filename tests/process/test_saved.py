@@ -181,5 +181,5 @@ def test_what_lacks_something(key: str) -> None:
 )
 def test_what_is_nothing_that_was_saved(spoiled: bytes) -> None:
     """One error, whatever it is."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Saved.decode(spoiled)

@@ -268,6 +268,6 @@ def test_the_defaults_lose(setting: str, what: str) -> None:
             daemon.restarted(1)
         # There is nothing left but their records, and how they ended nobody knows.
         for one in daemon.ask(List()).processes:
-            assert one.state is State.EXITED and one.code is None and one.signal is None
+            assert (one.state, one.code, one.signal) == (State.EXITED, None, None)
         eventually(lambda: not daemon.pids())
         daemon.left_alone.clear()
