@@ -350,8 +350,11 @@ class DaemonService(Service):
         return self._statistics.watch(every, told, wanted).cancel
 
     def _roots(self) -> dict[str, Root]:
-        """The children that there are, for who looks at them and at what descends from them."""
-        return {one.id: Root(one.launched.pid, mark_of(one.id)) for one in self.table if one.launched is not None}
+        """The children that there are, or were, for who looks at them and at what descends from them."""
+        return {
+            one.id: Root(0 if one.launched is None else max(0, one.launched.pid), mark_of(one.id))
+            for one in self.table
+        }
 
     def _keepers(self) -> tuple[int, ...]:
         return () if self.keeper is None else (self.keeper.pid,)

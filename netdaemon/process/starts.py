@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from netdaemon.keeper import claim
 from netdaemon.keeper.child import PIDFD, SPOOL, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec, has_exited
 from netdaemon.keeper.launch import Ends, open_streams
-from netdaemon.process.strangers import holder_of, holds
+from netdaemon.process.strangers import holder_of, surely_holds
 
 
 class GatedStart:
@@ -89,8 +89,8 @@ class ClaimedStart:
         except OSError as error:
             self.close()
             raise LaunchError("descriptors", error.errno or 0) from error
-        if has_exited(keeper) and not holds(pid, self._pipes()):
-            # Somebody else has waited for it, and the number is another's.
+        if has_exited(keeper) and not surely_holds(pid, self._pipes()):
+            # Somebody else has waited for it, and the number is another's; or nobody can tell.
             os.close(pidfd)
             return 0, self._roles(-1)
         return pid, self._roles(pidfd)

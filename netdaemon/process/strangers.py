@@ -122,6 +122,17 @@ def holds(pid: int, pipes: Collection[str]) -> bool:
     return False
 
 
+def surely_holds(pid: int, pipes: Collection[str]) -> bool:
+    """Whether a process has one of *pipes* open, looking again where that cannot be seen; False: nobody can tell."""
+    for _ in range(LOOKS):
+        try:
+            return holds(pid, pipes)
+        except OSError:
+            # No memory, or no descriptor; perhaps in a moment.
+            time.sleep(LOOK_AGAIN)
+    return False
+
+
 def _is_child(pid: int, spec: Spec, before: float) -> bool:
     """Whether it leads a session, executes what was asked for, and is not too young to be the first to do so."""
     try:

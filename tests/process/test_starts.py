@@ -15,6 +15,7 @@ import pytest
 
 from netdaemon.keeper.child import PIDFD, SPOOL, STDERR, STDIN, STDOUT, LaunchError, Spec
 from netdaemon.keeper.launch import own_descriptors, spawn
+from netdaemon.process import strangers
 from netdaemon.process.starts import ClaimedStart, GatedStart
 from netdaemon.process.strangers import pid_of, status_of
 from tests.support import PATIENCE, readable
@@ -224,3 +225,19 @@ def test_a_descriptor_too_few(keeper: Keeper) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert failures >= 5
+
+
+def test_who_holds_a_pipe_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no memory to look with, it is tried for a while; then nobody can tell."""
+    answers: list[bool | OSError] = [OSError(errno.ENOMEM, "no memory"), True]
+
+    def holds(pid: int, pipes: object) -> bool:
+        answer = answers.pop(0) if answers else OSError(errno.EMFILE, "no descriptor")
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(strangers, "holds", holds)
+    monkeypatch.setattr(strangers, "LOOK_AGAIN", 0.0)
+    assert strangers.surely_holds(1, set())
+    assert not strangers.surely_holds(1, set())
