@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.|\Z)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"e": b"\x1b", b"0": b"\0", b"\\": b"\\"}
 
+# What is a duration, if perhaps not a good one.
+_DURATION = re.compile(r"\d+(ms|[smhd])")
+
 # What may follow a log's path.
 _LOG_OPTION = re.compile(r"(.+),(?:(size|age|files|compress)=([^,]*)|(required))", re.DOTALL)
 
 # Of what a log is declared with, those that are true or false.
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 
-# Milliseconds, as in `netdaemon.wire.specs`, which is not loaded for a look at the help; a test holds them together.
+# Milliseconds, as in `netdaemon.wire`, most of which is not loaded for a look at the help; a test holds them together.
 DAY = 24 * 3600 * 1000
+CENTURY = 100 * 366 * DAY
 WATCHDOG_MIN = 100
 
 STEP_FORMS = "stdin:TEXT, wait:DURATION, signal:NAME or kill"
@@ -209,3 +213,33 @@ def ready_of(
             raise click.UsageError("--ready-timeout is for --ready, --ready-pattern or --ready-notify", context)
         return None
     return Ready(output=text, pattern=pattern, notify=notify or None, timeout=timeout)
+
+
+class Moment(click.ParamType[int]):
+    """A point in time, local unless it says its zone, or a duration before now; as microseconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else moment(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a time, as 12:30 or 2026-01-31T12:30, nor a duration, as 10m", param, ctx)
+
+
+def moment(text: str) -> int:
+    """Microseconds since the epoch of a time of today, of a date and time, or of so long ago.
+
+    :raises ValueError: it is none of them.
+    """
+    import time
+    from datetime import date, datetime
+    from datetime import time as time_of_day
+
+    if _DURATION.fullmatch(text):
+        return int(time.time() * 1e6) - 1000 * duration(text, 0, CENTURY)
+    if ":" in text and "-" not in text.partition(":")[0]:
+        said = datetime.combine(date.today(), time_of_day.fromisoformat(text))
+    else:
+        said = datetime.fromisoformat(text)
+    return int(said.timestamp() * 1e6)

@@ -8,7 +8,19 @@ from typing import Any
 import click
 
 import netdaemon
-from netdaemon.cli import acting, applying, completion, looking, output, reading, running, stopping, top
+from netdaemon.cli import (
+    acting,
+    applying,
+    completion,
+    happening,
+    looking,
+    managing,
+    output,
+    reading,
+    running,
+    stopping,
+    top,
+)
 from netdaemon.cli.failure import Failure, explain
 from netdaemon.cli.options import reach_of
 from netdaemon.cli.reach import Reach
@@ -39,6 +51,8 @@ ELSEWHERE = {
     "follow": "logs -f",
     "remove": "rm",
     "delete": "rm",
+    "cleanup": "prune",
+    "up": "apply",
     "help": "--help",
 }
 
@@ -88,6 +102,7 @@ for command in (
     running.start,
     running.attach,
     reading.logs,
+    happening.events,
     acting.send,
     looking.list_,
     looking.inspect,
@@ -97,8 +112,11 @@ for command in (
     acting.kill,
     looking.wait,
     acting.rm,
+    managing.prune,
+    managing.label,
     applying.apply,
     looking.info,
+    managing.reload,
     acting.shutdown,
     completion.completion,
 ):

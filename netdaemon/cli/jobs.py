@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -68,23 +68,29 @@ class Job:
 
 
 class Events:
-    """What happens to some processes meanwhile, if anybody is told."""
+    """What happens to some processes meanwhile, in words.
 
-    def __init__(self, client: Client, targets: Sequence[Chosen], progress: Progress) -> None:
+    :param doing: the words for an event; None: nobody is told, and nothing is asked.
+    """
+
+    def __init__(
+        self, client: Client, targets: Sequence[Chosen], doing: Callable[[Happened], str | None] | None
+    ) -> None:
         self._called = {one.id: one.called for one in targets}
+        self._doing = doing
         self._pending: Pending | None = None
-        if progress.told:
+        if doing is not None:
             select = (f"id={targets[0].id}",) if len(targets) == 1 else None
             self._pending = client.submit(Watch(select=select))
 
-    def take(self) -> list[tuple[str, Happened]]:
+    def take(self) -> Iterator[str]:
         """What has happened, and to whom. If the daemon does not tell, nothing has."""
-        found: list[tuple[str, Happened]] = []
         watch = None if self._pending is None else self._pending.watch
-        while watch is not None and (event := watch.take()) is not None:
-            if not event.snapshot and event.process.id in self._called:
-                found.append((self._called[event.process.id], event))
-        return found
+        while watch is not None and self._doing is not None and (event := watch.take()) is not None:
+            called = self._called.get(event.process.id)
+            words = None if event.snapshot or called is None else self._doing(event)
+            if words is not None:
+                yield f"{called}: {words}"
 
 
 def carry_out(
@@ -93,7 +99,7 @@ def carry_out(
     asking: Callable[[Chosen], Asking],
     *,
     progress: Progress,
-    doing: Callable[[Happened], str | None],
+    doing: Callable[[Happened], str | None] | None,
     done: Callable[[Job], None],
     timeout: float | None,
     not_yet: str,
@@ -101,20 +107,18 @@ def carry_out(
 ) -> int:
     """Ask about all of *targets* at the same time, and come back when all is answered or *timeout* is over.
 
-    :param doing: what an event says of what is going on, in words.
+    :param doing: what an event says of what is going on, in words; None: events are of no interest.
     :param done: called with each job that came to a good end, in the order in which they did.
     :param not_yet: what is told of those that have not when it is given up, as ``has not stopped``.
     :return: the exit code; failures have been told.
     """
-    events = Events(client, targets, progress)
+    events = Events(client, targets, doing if progress.told else None)
     open_ = [Job(client, one, asking(one)) for one in targets]
     deadline = None if timeout is None else monotonic() + timeout
     code = 0
     while True:
-        for called, event in events.take():
-            words = doing(event)
-            if words is not None:
-                progress.say(f"{called}: {words}")
+        for text in events.take():
+            progress.say(text)
         for job in open_:
             job.look()
         over = [job for job in open_ if job.answer is not None and job.settled(progress)]

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from netdaemon.cli import output
-from netdaemon.cli.failure import GAVE_UP, SIGNALLED, Failure
-from netdaemon.cli.options import complete_process, json_option, process_argument, reach_of
-from netdaemon.cli.reach import with_process
+from netdaemon.cli.choosing import (
+    Chosen,
+    choice_of,
+    choose,
+    document,
+    each,
+    label_option,
+    label_terms,
+    processes_argument,
+)
+from netdaemon.cli.failure import SIGNALLED, Failure
+from netdaemon.cli.options import complete_process, json_option, reach_of, seconds_option
 
 if TYPE_CHECKING:
-    from netdaemon.wire.answers import DaemonInfo
+    from netdaemon.cli.jobs import Asking, Job
+    from netdaemon.wire.told import ProcessRecord
+
+STATES = ("starting", "running", "stopping", "backoff", "exited", "failed")
 
 
 @click.command("list", short_help="List the processes.")
+@label_option
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; or in one of them."
+)
+@click.option("--labels", "with_labels", is_flag=True, help="Show their labels, too.")
 @json_option
 @click.argument("select", nargs=-1, metavar="[SELECT]...", shell_complete=complete_process)
 @click.pass_context
-def list_(context: click.Context, select: tuple[str, ...]) -> None:
+def list_(
+    context: click.Context, labels: tuple[str, ...], states: tuple[str, ...], with_labels: bool, select: tuple[str, ...]
+) -> None:
     """List the processes that match every SELECT.
 
     SELECT is a name or id, with * and ? if you like, or one of name=web*, id=b*, state=running, label.KEY=VALUE. AGE is
@@ -30,100 +49,118 @@ def list_(context: click.Context, select: tuple[str, ...]) -> None:
 
     reach = reach_of(context)
     with reach.connect() as client:
-        records = [output.plain(record) for record in client.list(*select)]
-    output.write(quick.listing(records, as_json=reach.json))
+        found = client.list(*select, *label_terms(labels))
+    records = [output.plain(record) for record in found if not states or record.state.value in states]
+    output.write(quick.listing(records, as_json=reach.json, labels=with_labels))
 
 
-@click.command(short_help="Tell all about a process.")
+@click.command(short_help="Tell all about processes.")
+@processes_argument
+@click.option("--stats", is_flag=True, help="And what it uses, with all that descends from it.")
 @json_option
-@process_argument
 @click.pass_context
-def inspect(context: click.Context, process: str) -> None:
-    """Tell all that the daemon knows about PROCESS."""
+def inspect(context: click.Context, words: tuple[str, ...], labels: tuple[str, ...], all_: bool, stats: bool) -> int:
+    """Tell all that the daemon knows about PROCESSes."""
+    from netdaemon.cli.describing import about_process
+
     reach = reach_of(context)
+    choice = choice_of(context, words, labels, all_)
+    told: list[output.Plain] = []
+    texts: list[str] = []
+
+    def inspect_one(one: Chosen) -> None:
+        found = client.look(one.id, stats=stats)
+        if reach.json:
+            plain = output.plain(found)
+            told.append({**plain.pop("process"), **plain})
+        else:
+            texts.append(about_process(found))
+
     with reach.connect() as client:
-        record = output.plain(with_process(client, process, client.inspect))
-    output.write(output.json_text(record) if reach.json else _about(record))
+        targets, code = choose(client, choice, as_json=reach.json)
+        code = each(client, targets, inspect_one, as_json=reach.json) or code
+    if reach.json and (told or not choice.single):
+        output.write(document(choice, told))
+    elif texts:
+        output.write("\n".join(texts))
+    return code
 
 
-def _about(record: output.Plain) -> str:
-    state = record["state"]
-    if state in ("exited", "failed"):
-        ending = output.ending(record)
-        state += {"?": ", nobody knows how"}.get(ending, f" by {ending}" if ending[:1].isalpha() else f" with {ending}")
-        if record.get("core"):
-            state += ", core dumped"
-    rows = [
-        ("id", output.visible(record["id"])),
-        ("name", output.visible(record.get("name") or "-")),
-        ("state", state),
-        ("command", output.command(record["argv"])),
-        ("directory", output.visible(record["cwd"])),
-        ("pid", str(record.get("pid") or "-")),
-        ("owner", output.visible(record["owner"])),
-        ("labels", " ".join(map(output.visible, record["labels"])) or "-"),
-        ("streams", _streams(record)),
-        ("created", output.moment(record["created"])),
-    ]
-    rows += [(word, output.moment(record[word])) for word in ("started", "exited") if record.get(word)]
-    kept = record["end"] - record["begin"]
-    rows += [
-        (
-            "output",
-            f"{record['end']} bytes, of which {kept} are kept (from {record['begin']}; {record['keep']} at most)",
-        ),
-        ("input", f"{record['stdin_end']} bytes"),
-        ("closed", " ".join(("stdin", "stdout", "stderr")[channel] for channel in record["eof"]) or "-"),
-        ("attached", str(record["attached"])),
-    ]
-    return output.table(rows, None)
-
-
-def _streams(record: output.Plain) -> str:
-    pty = record.get("pty")
-    if pty:
-        return f"a terminal, {pty['columns']} x {pty['rows']}" + (
-            f", {output.visible(pty['term'])}" if pty.get("term") else ""
-        )
-    return "pipes, stdout and stderr merged" if record["merge"] else "pipes"
-
-
-@click.command(short_help="Wait until a process has exited.")
+@click.command(short_help="Wait until processes have exited.")
+@processes_argument
 @click.option(
     "--for",
     "for_",
     type=click.Choice(["exited", "ended", "running", "removed"]),
     default="exited",
     show_default=True,
-    help="What to wait for. Ended: exited, and its output closed.",
+    help="What to wait for. Exited: for good. Ended: exited, and its output closed. Running: and ready.",
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Give up after this, with exit code 124.")
+@seconds_option("Give up after this, with exit code 124.")
 @json_option
-@process_argument
 @click.pass_context
-def wait(context: click.Context, for_: str, timeout: float | None, process: str) -> int:
+def wait(
+    context: click.Context,
+    words: tuple[str, ...],
+    labels: tuple[str, ...],
+    all_: bool,
+    for_: str,
+    timeout: float | None,
+) -> int:
     """Wait until PROCESS has exited, and exit with its code, or 128 plus the number of its signal.
 
-    With --for running or removed the exit code is 0.
+    What will be started again has not exited. Of several the code is that of the first, as they were named, that ended
+    otherwise than with 0. With --for running or removed it is 0.
     """
-    from netdaemon.errors import TimedOut
-    from netdaemon.wire.records import Until
+    from netdaemon.cli.jobs import carry_out
+    from netdaemon.cli.progress import Progress
 
     reach = reach_of(context)
+    choice = choice_of(context, words, labels, all_)
+    records: dict[str, ProcessRecord] = {}
+
+    def done(job: Job) -> None:
+        records[job.chosen.id] = job.answer
+
     with reach.connect() as client:
-        try:
-            record = with_process(client, process, lambda one: client.wait(one, Until(for_), timeout=timeout))
-        except TimedOut as error:
-            raise Failure(f"{process} is not {for_} after {timeout:g} s", code=GAVE_UP, error=error) from error
-    if reach.json:
-        output.write(output.json_text(output.plain(record)))
-    if for_ in ("running", "removed"):
-        return 0
-    if record.signal is not None:
-        return SIGNALLED + record.signal
-    if record.code is None:
-        raise Failure(f"{process} has exited, and nobody knows how", word="status-unknown")
-    return record.code
+        targets, code = choose(client, choice, as_json=reach.json)
+        if targets:
+            progress = Progress(as_json=reach.json)
+            progress.wait_for(f"{output.few([one.called for one in targets])} to be {for_}")
+            failed = carry_out(
+                client,
+                targets,
+                lambda one: _wait(one, for_),
+                progress=progress,
+                doing=None,
+                done=done,
+                timeout=timeout,
+                not_yet=f"is not {for_}",
+                as_json=reach.json,
+            )
+            code = failed or code
+    in_order = [(one, records[one.id]) for one in targets if one.id in records]
+    if reach.json and (in_order or not choice.single):
+        output.write(document(choice, [output.plain(record) for _, record in in_order]))
+    return code or (0 if for_ in ("running", "removed") else _code(in_order))
+
+
+def _wait(one: Chosen, for_: str) -> Asking:
+    from netdaemon.wire.commands import Wait
+    from netdaemon.wire.records import Until
+
+    return (yield Wait(process=one.id, for_=Until(for_))).process
+
+
+def _code(ended: Sequence[tuple[Chosen, ProcessRecord]]) -> int:
+    for one, record in ended:
+        if record.signal is not None:
+            return SIGNALLED + record.signal
+        if record.code is None:
+            raise Failure(f"{one.called} has exited, and nobody knows how", word="status-unknown")
+        if record.code:
+            return record.code
+    return 0
 
 
 @click.command(short_help="Tell about the daemon.")
@@ -131,31 +168,9 @@ def wait(context: click.Context, for_: str, timeout: float | None, process: str)
 @click.pass_context
 def info(context: click.Context) -> None:
     """Tell what the daemon is, has and allows."""
+    from netdaemon.cli.describing import about_daemon
+
     reach = reach_of(context)
     with reach.connect() as client:
         told = client.info()
-    output.write(output.json_text(output.plain(told)) if reach.json else _about_daemon(told, reach.path))
-
-
-def _about_daemon(told: DaemonInfo, path: str) -> str:
-    counts, limits = told.counts, told.limits
-    since = time.time() - told.uptime / 1000
-    rows = [
-        ("socket", output.visible(path)),
-        ("version", output.visible(told.version)),
-        ("instance", output.visible(told.instance)),
-        ("pid", str(told.pid)),
-    ]
-    if told.keeper_pid is not None:
-        rows.append(("keeper", str(told.keeper_pid)))
-    rows += [
-        ("up", f"{output.duration(told.uptime / 1000)}, since {output.moment(int(since * 1e6))}"),
-        ("running", f"{counts.running} of at most {limits.processes}"),
-        ("exited", f"{counts.exited} listed, the last {limits.exited} are kept"),
-        ("clients", f"{counts.clients} of at most {limits.clients}"),
-        ("attachments", f"{counts.attachments}, at most {limits.attachments} for a client"),
-        ("descriptors", f"{counts.descriptors} of at most {limits.descriptors}"),
-    ]
-    words = list(map(output.visible, told.degraded)) or ["-"]
-    rows += zip(["degraded"] + [""] * (len(words) - 1), words, strict=True)
-    return output.table(rows, None)
+    output.write(output.json_text(output.plain(told)) if reach.json else about_daemon(told, reach.path))

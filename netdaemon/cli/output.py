@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Any, ClassVar, Protocol
 
 Plain = dict[str, Any]
@@ -80,6 +80,22 @@ def duration(seconds: float) -> str:
     return f"{seconds}s"
 
 
+def size(count: int) -> str:
+    """A number of bytes as people say it, in powers of 1024: 512, 1.5k, 10M."""
+    number = float(count)
+    for unit in ("", "k", "M", "G"):
+        if number < 1024 or unit == "G":
+            break
+        number /= 1024
+    return (f"{number:.1f}".removesuffix(".0") if number < 10 else f"{number:.0f}") + unit
+
+
+def few(words: Sequence[str]) -> str:
+    """The first of *words*, and how many more there are."""
+    shown = ", ".join(words[:3])
+    return shown if len(words) <= 3 else f"{shown} and {len(words) - 3} more"
+
+
 def moment(microseconds: int) -> str:
     """A point in time, local and to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(microseconds / 1e6))
@@ -104,15 +120,31 @@ def ending(record: Mapping[str, Any]) -> str:
     return "?" if record["state"] in ("exited", "failed") else ""
 
 
+_STATE = 2
 _TITLES = ("ID", "NAME", "STATE", "PID", "AGE", "EXIT", "COMMAND")
 
 
-def process_table(records: Sequence[Plain], columns: int | None, now: float) -> str:
+# What the states look like on a terminal: what is well, what is under way, what needs somebody to look.
+_COLOURS = {
+    "running": "\x1b[32m",
+    "starting": "\x1b[33m",
+    "stopping": "\x1b[33m",
+    "backoff": "\x1b[31m",
+    "failed": "\x1b[31m",
+}
+_PLAIN = "\x1b[0m"
+
+
+def process_table(
+    records: Sequence[Plain], columns: int | None, now: float, *, labels: bool = False, colours: bool = False
+) -> str:
     """Records (as `plain` has them) as a table.
 
     :param columns: the width to fit the last column into; None: however long it gets.
+    :param labels: whether their labels are shown, too.
+    :param colours: whether states are coloured.
     """
-    rows = [_TITLES]
+    rows = [_TITLES if not labels else (*_TITLES[:-1], "LABELS", _TITLES[-1])]
     for record in records:
         rows.append(
             (
@@ -122,22 +154,35 @@ def process_table(records: Sequence[Plain], columns: int | None, now: float) -> 
                 str(record.get("pid") or ""),
                 duration(now - record["created"] / 1e6),
                 ending(record),
+                *((" ".join(map(visible, record["labels"])),) if labels else ()),
                 command(record["argv"]),
             )
         )
-    return table(rows, columns)
+    return table(rows, columns, _coloured if colours else None)
 
 
-def table(rows: Sequence[Sequence[str]], columns: int | None) -> str:
-    """Rows of visible text, aligned; of all but the last column nothing is cut."""
+def _coloured(column: int, cell: str) -> str:
+    """A cell of the table, in the colour of its state if it is one."""
+    colour = _COLOURS.get(cell.rstrip()) if column == _STATE else None
+    return cell if colour is None else f"{colour}{cell}{_PLAIN}"
+
+
+def table(rows: Sequence[Sequence[str]], columns: int | None, paint: Callable[[int, str], str] | None = None) -> str:
+    """Rows of visible text, aligned; of all but the last column nothing is cut.
+
+    :param paint: what a cell of a column is to look like, once it is as wide as all of that column.
+    """
     widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]) - 1)]
     lines: list[str] = []
     for row in rows:
-        start = "".join(cell + " " * (size - width(cell) + 2) for cell, size in zip(row[:-1], widths, strict=True))
+        cells = [cell + " " * (size - width(cell) + 2) for cell, size in zip(row[:-1], widths, strict=True)]
+        start = "".join(cells)
         last = row[-1]
         if columns is not None:
             # A command that has no room at all still shows its first characters, on a line that wraps.
             last = cut(last, max(columns - width(start), 8))
+        if paint is not None:
+            start = "".join(paint(column, cell) for column, cell in enumerate(cells))
         lines.append((start + last).rstrip() + "\n")
     return "".join(lines)
 

@@ -44,6 +44,10 @@ class Progress:
         """Seconds after which `again` is to be called."""
         return TICK if self._over else None
 
+    def wait_for(self, what: str) -> None:
+        """Something is waited for, and nothing else can be said of it: that is told if it takes long, on a terminal."""
+        self._text = output.visible(f"waiting for {what}")
+
     def say(self, text: str) -> None:
         """That is being done now."""
         text = output.visible(text)

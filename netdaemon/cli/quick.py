@@ -220,11 +220,13 @@ def names(path: str) -> list[tuple[str, str]]:
     return found
 
 
-def listing(records: Sequence[output.Plain], *, as_json: bool) -> str:
+def listing(records: Sequence[output.Plain], *, as_json: bool, labels: bool = False) -> str:
     """What ``ndtool list`` prints."""
     if as_json:
         return output.json_text(records)
-    return output.process_table(records, output.terminal_columns(sys.stdout), time.time())
+    columns = output.terminal_columns(sys.stdout)
+    colours = columns is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return output.process_table(records, columns, time.time(), labels=labels, colours=colours)
 
 
 def run(arguments: Sequence[str]) -> bool:

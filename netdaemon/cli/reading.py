@@ -1,83 +1,78 @@
-"""logs: what is kept of a process's output, without being the process."""
+"""logs: the output of a process, without being the process."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from netdaemon.cli import output
+from netdaemon.cli.declaring import Moment
 from netdaemon.cli.options import json_option, process_argument, reach_of
-from netdaemon.cli.outlet import is_broken, outlets
+from netdaemon.cli.outlet import is_broken
 from netdaemon.cli.reach import with_process
 from netdaemon.cli.running import Size
-
-if TYPE_CHECKING:
-    from netdaemon.blocking import RemoteProcess
-    from netdaemon.wire.answers import Event
 
 # Channels by what --stream says.
 STREAMS = {None: (1, 2), "stdout": (1,), "stderr": (2,)}
 
 
 @click.command(short_help="Print the output of a process.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it has exited.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, restarts included, until it has exited.")
 @click.option("--from", "from_", type=click.IntRange(0), metavar="OFFSET", help="Begin at this offset of its output.")
 @click.option("--tail", type=Size(), metavar="BYTES", help="Begin that much before its end.")
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Begin with the last N lines.")
+@click.option("--since", type=Moment(), metavar="TIME", help="Begin at this time, or so long ago: 12:30, 10m, 2d.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one. Default: both, apart.")
+@click.option("--timestamps", is_flag=True, help="Begin each line with the local time at which it came.")
+@click.option("--raw", is_flag=True, help="Print both as the lines of a log: TIME STREAM F|P TEXT, in UTC.")
 @json_option
 @process_argument
 @click.pass_context
 def logs(
-    context: click.Context, follow: bool, from_: int | None, tail: int | None, stream: str | None, process: str
+    context: click.Context,
+    follow: bool,
+    from_: int | None,
+    tail: int | None,
+    lines: int | None,
+    since: int | None,
+    stream: str | None,
+    timestamps: bool,
+    raw: bool,
+    process: str,
 ) -> int:
-    """Print what is kept of the output of PROCESS, and leave.
+    """Print the output of PROCESS, and leave: from its log files if it has a log, else what the daemon keeps.
 
-    Its stdout comes out of ours, its stderr likewise. Nothing is read here, nothing is sent to it, and the exit code is
-    ours: 0 if all was printed.
+    Its stdout comes out of ours, its stderr likewise, as it was written. Nothing is read here, nothing is sent to it,
+    and the exit code is ours: 0 if all was printed.
     """
+    from netdaemon.cli.history import History
+    from netdaemon.cli.outflow import Printer
+
     reach = reach_of(context)
-    if from_ is not None and tail is not None:
-        raise click.UsageError("--from and --tail both say where to begin", context)
+    if sum(one is not None for one in (from_, tail, lines, since)) > 1:
+        raise click.UsageError("two of --from, --tail, --lines and --since both say where to begin", context)
+    if timestamps and raw:
+        raise click.UsageError("--raw has times of its own, and --timestamps adds others", context)
     with reach.connect() as client:
-
-        def look(one: str) -> RemoteProcess:
-            begin = client.inspect(one).end if tail == 0 else from_ if tail is None else -tail
-            return client.attach(one, from_=begin, read_only=True)
-
-        found = with_process(client, process, look)
-        if found.attached.begin and from_ is None and tail is None:
-            output.note(f"{found.attached.begin} earlier bytes are no longer kept")
+        record = with_process(client, process, client.inspect)
+        history = History(client, record, lambda text: output.note(output.visible(text)))
+        printer = Printer(STREAMS[stream], timestamps=timestamps, raw=raw)
         try:
-            _print(found, STREAMS[stream], None if follow else found.attached.end)
+            if tail is not None:
+                from_ = max(0, record.end - tail)
+            for piece in history.past(from_, since) if lines is None else history.last_lines(lines):
+                printer.put(piece)
+            printer.flush()
+            for one in history.live() if follow else ():
+                if one is None:
+                    printer.idle()
+                else:
+                    printer.put(one)
+                    printer.flush()
+            printer.idle()
         except OSError as error:
             if is_broken(error):
                 raise output.NobodyReads from error
             raise
+        finally:
+            printer.close()
     return 0
-
-
-def _print(process: RemoteProcess, wanted: tuple[int, ...], end: int | None) -> None:
-    """Up to the offset *end*, or until the process has exited."""
-    from netdaemon.wire.answers import Gap, Output
-
-    targets = outlets()
-    try:
-        position = process.attached.offset
-        while end is None or position < end:
-            event: Event | None = process.next_event()
-            if event is None:
-                return
-            if isinstance(event, Gap):
-                output.note(f"{event.to - event.from_} bytes are no longer kept")
-                position = event.to
-            elif isinstance(event, Output):
-                position = event.offset + len(event.payload)
-                if event.payload and event.channel in wanted:
-                    targets[event.channel].write(event.payload)
-                    targets[event.channel].drain()
-            elif process.exited:
-                return
-    finally:
-        for target in targets.values():
-            target.close()

@@ -87,7 +87,10 @@ def test_the_table_fits_the_terminal(ndtool: Ndtool) -> None:
     ndtool.ok("start", "-d", "--", "sh", "-c", "sleep 100", "x" * 300)
     with Terminal(ndtool, "list", columns=60) as terminal:
         assert terminal.wait() == 0
-        lines = terminal.seen.decode().splitlines()
+        seen = terminal.seen.decode()
+    # The state is coloured there.
+    assert "\x1b[32mrunning  \x1b[0m" in seen
+    lines = re.sub(r"\x1b\[\d+m", "", seen).splitlines()
     assert len(lines) == 2
     assert len(lines[1]) == 60
     assert lines[1].endswith("…")
@@ -147,7 +150,7 @@ def test_a_process_is_meant_by_id_name_or_the_beginning_of_its_id(ndtool: Ndtool
     for word in (process, "long-name", process[:6]):
         assert ndtool.json("inspect", word)["id"] == process
     assert "there is no process" in ndtool.fails(125, "inspect", "long-")
-    assert "ndtool list" in ndtool.fails(125, "inspect", "*")
+    assert "ndtool list" in ndtool.fails(125, "attach", "*")
 
 
 def test_a_beginning_that_several_have_is_refused(ndtool: Ndtool) -> None:
@@ -329,7 +332,7 @@ def test_rm(ndtool: Ndtool) -> None:
         (["kill"], "Missing argument"),
         (["wait", "--for", "ever", "x"], "exited"),
         (["rm"], "Missing argument"),
-        (["inspect", "a", "b"], "extra argument"),
+        (["attach", "a", "b"], "extra argument"),
         (["completion", "tcsh"], "zsh"),
     ],
 )

@@ -1,0 +1,159 @@
+"""A process and a daemon in words, for inspect and info: rows of a word and what there is to say; asks nobody."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from netdaemon.cli import output
+from netdaemon.wire.specs import USUAL_STOP, milliseconds
+
+if TYPE_CHECKING:
+    from netdaemon.wire.answers import DaemonInfo, OfProcess
+    from netdaemon.wire.specs import Log, Ready, Restart
+    from netdaemon.wire.told import Logged, ProcessRecord, Stats
+
+Rows = list[tuple[str, str]]
+
+
+def about_process(told: OfProcess) -> str:
+    """All that is known of a process."""
+    record = told.process
+    rows: Rows = [
+        ("id", output.visible(record.id)),
+        ("name", output.visible(record.name or "-")),
+        ("state", _state(record)),
+        ("generation", str(record.generation)),
+        ("command", output.command(record.argv)),
+        ("directory", output.visible(record.cwd)),
+        ("pid", str(record.pid or "-")),
+        ("owner", output.visible(record.owner)),
+        ("labels", " ".join(map(output.visible, record.labels)) or "-"),
+        ("streams", _streams(record)),
+        ("created", output.moment(record.created)),
+    ]
+    for word, moment in (("started", record.started), ("exited", record.exited)):
+        if moment:
+            rows.append((word, output.moment(moment)))
+    rows += _declared(record)
+    kept = record.end - record.begin
+    rows += [
+        ("output", f"{record.end} bytes, of which {kept} are kept (from {record.begin}; {record.keep} at most)"),
+        ("input", f"{record.stdin_end} bytes"),
+        ("closed", " ".join(("stdin", "stdout", "stderr")[channel] for channel in record.eof) or "-"),
+        ("attached", str(record.attached)),
+    ]
+    if told.logged is not None:
+        rows.append(("logged", _logged(told.logged)))
+    if told.stats is not None:
+        rows += _stats(told.stats)
+    return output.table(rows, None)
+
+
+def _state(record: ProcessRecord) -> str:
+    state = record.state.value
+    if state in ("exited", "failed", "backoff"):
+        ending = output.ending(output.plain(record))
+        if state != "exited" and not ending:
+            ending = "?"
+        by = {"?": ", nobody knows how"}.get(ending, f" by {ending}" if ending[:1].isalpha() else f" with {ending}")
+        state += by if state == "exited" else f": exited{by}"
+        if record.core:
+            state += ", core dumped"
+    if record.due is not None:
+        state += f"; starts again in {max(0.0, record.due / 1e6 - time.time()):.1f} s"
+    if record.step is not None:
+        state += f": {output.visible(record.step)}"
+    return state
+
+
+def _streams(record: ProcessRecord) -> str:
+    pty = record.pty
+    if pty is None:
+        return "pipes, stdout and stderr merged" if record.merge else "pipes"
+    return f"a terminal, {pty.columns} x {pty.rows}" + (f", {output.visible(pty.term)}" if pty.term else "")
+
+
+def _declared(record: ProcessRecord) -> Rows:
+    steps = "; ".join(map(str, record.stop or USUAL_STOP)) + ("" if record.stop else " (as usual)")
+    rows: Rows = [
+        ("stop", output.visible(steps)),
+        ("restart", "never" if record.restart is None else _restart(record.restart)),
+    ]
+    if record.failures:
+        rows.append(("restarts", f"{record.failures} since it last stayed up"))
+    if record.ready is not None:
+        rows.append(("ready", _ready(record.ready)))
+    if record.watchdog is not None:
+        rows.append(("watchdog", f"every {milliseconds(record.watchdog)}"))
+    if record.log is not None:
+        rows.append(("log", _log(record.log)))
+    return rows
+
+
+def _restart(restart: Restart) -> str:
+    said = f"{restart.policy.value}, after {milliseconds(restart.delay)} to {milliseconds(restart.longest)}"
+    if restart.codes != (0,):
+        said += ", no failure: " + (" ".join(map(str, restart.codes)) or "none")
+    if restart.burst:
+        said += f", at most {restart.burst} in {milliseconds(restart.interval)}"
+    return said
+
+
+def _ready(ready: Ready) -> str:
+    if ready.output is not None:
+        said = f"once a line has {output.command([ready.output])}"
+    elif ready.pattern is not None:
+        said = f"once a line matches {output.command([ready.pattern])}"
+    else:
+        said = "once it says READY=1"
+    return said if ready.timeout is None else f"{said}, within {milliseconds(ready.timeout)}"
+
+
+def _log(log: Log) -> str:
+    said = f"{output.visible(log.path)}, set aside at {output.size(log.size)}"
+    if log.age is not None:
+        said += f" or {milliseconds(log.age)}"
+    said += f", {log.files} kept" + (", compressed" if log.compress else "")
+    return said + (", required" if log.required else "")
+
+
+def _logged(logged: Logged) -> str:
+    said = f"up to {logged.offset}"
+    if logged.lost:
+        said += f", {logged.lost} bytes lost"
+    return said if logged.error is None else f"{said}; cannot be written: {output.visible(logged.error)}"
+
+
+def _stats(stats: Stats) -> Rows:
+    return [
+        ("processes", f"{stats.processes}, {stats.threads} threads, {stats.descriptors} descriptors"),
+        ("processor", f"{stats.percent / 100:.1f} %, {stats.cpu / 1000:.1f} s in all"),
+        ("memory", output.size(stats.memory)),
+        ("storage", f"{output.size(stats.read)} read, {output.size(stats.written)} written"),
+    ]
+
+
+def about_daemon(told: DaemonInfo, path: str) -> str:
+    """All that is known of a daemon."""
+    counts, limits = told.counts, told.limits
+    since = time.time() - told.uptime / 1000
+    rows: Rows = [
+        ("socket", output.visible(path)),
+        ("version", output.visible(told.version)),
+        ("instance", output.visible(told.instance)),
+        ("pid", str(told.pid)),
+    ]
+    if told.keeper_pid is not None:
+        rows.append(("keeper", str(told.keeper_pid)))
+    rows += [
+        ("up", f"{output.duration(told.uptime / 1000)}, since {output.moment(int(since * 1e6))}"),
+        ("running", f"{counts.running} of at most {limits.processes}"),
+        ("exited", f"{counts.exited} listed, the last {limits.exited} are kept"),
+        ("clients", f"{counts.clients} of at most {limits.clients}"),
+        ("attachments", f"{counts.attachments}, at most {limits.attachments} for a client"),
+        ("descriptors", f"{counts.descriptors} of at most {limits.descriptors}"),
+    ]
+    words = list(map(output.visible, told.degraded)) or ["-"]
+    rows += zip(["degraded"] + [""] * (len(words) - 1), words, strict=True)
+    return output.table(rows, None)
