@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from netdaemon.daemon import adoption, peer, service
@@ -180,7 +181,9 @@ from netdaemon.keeper.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
-if __name__ == "__main__":
+
+def run(arm: Callable[[str], None]) -> None:
+    """Run the program that the arguments name, with these points and those of its keeper."""
     place = sys.argv[1]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     keeper_link.SCRIPT = f"{place}/keeper.py"
@@ -190,3 +193,7 @@ if __name__ == "__main__":
     arm(place)
     sys.argv = sys.argv[2:]
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    run(arm)
