@@ -154,7 +154,7 @@ class Chronicle:
             self._table.archives = True
             return
         _log.info("process {id} ran before, and is started again", id=stored.id)
-        self._table.revive(saved, stored.record.end, number)
+        self._table.revive(saved, stored.record.end, stored.record.keep, number)
 
     def _retain(self) -> None:
         settings = self._settings

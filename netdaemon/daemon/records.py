@@ -126,9 +126,11 @@ class Records:
             Entry(process=stored.id, number=number, event=event, saved=stored.saved, finished=True, gone=True)
         )
 
-    def left_of(self, stored: Stored) -> tuple[Saved, int, int]:
-        """What it takes to have it run again: what was saved, the end of its output, and its last number."""
-        return Saved.decode(stored.saved), stored.record.end, self._database.numbers([stored.id]).get(stored.id, 0)
+    def left_of(self, stored: Stored) -> tuple[Saved, int, int, int]:
+        """What it takes to have it run again: what was saved, the end of its output and how much of it is kept, and its
+        last number."""
+        record = stored.record
+        return Saved.decode(stored.saved), record.end, record.keep, self._database.numbers([stored.id]).get(stored.id, 0)
 
     def prune(self, matches: Match | None, age: int, principal: str) -> Deferred[int]:
         """Forget all that have finished at least *age* milliseconds ago and match, some in each turn; how many."""

@@ -285,10 +285,11 @@ class ProcessTable:
             self._starting[process.id] = []
             self._see_to(launching, process)
 
-    def revive(self, saved: Saved, end: int, number: int) -> Process:
+    def revive(self, saved: Saved, end: int, keep: int, number: int) -> Process:
         """Have a process that there is nothing left of but what is recorded, and start it again in a moment.
 
         :param end: its output has come at least so far.
+        :param keep: how much of its output is kept.
         :param number: that of its last event.
         """
         identity = saved.identity
@@ -297,7 +298,7 @@ class ProcessTable:
             self._files.remove(f"{identity.id}.out")
             descriptor = self._files.create(f"{identity.id}.out")
             # Where it had come to is not known: an offset is never used again.
-            spool = Spool(descriptor, self._settings.keep, end + SKIPPED)
+            spool = Spool(descriptor, keep, end + SKIPPED)
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
