@@ -56,7 +56,7 @@ ON CONFLICT (id) DO UPDATE SET number = excluded.number, n = max(n, excluded.n),
     record = excluded.record, saved = excluded.saved
 """
 _MAKE_GONE = "UPDATE processes SET state = 2, name = NULL, sum = 0, record = x'', saved = x''"
-_STORED = "SELECT id, sum, record, saved FROM processes"
+_STORED = "SELECT id, created, sum, record, saved FROM processes"
 
 _log = Logger()
 
@@ -96,10 +96,12 @@ class Entry:
 class Stored:
     """A process as it is in the database. Its record is decoded when it is first asked for.
 
+    :ivar created: as in its record.
     :ivar box: the record, encoded.
     """
 
     id: str
+    created: int
     box: bytes = field(repr=False)
     saved: bytes = field(repr=False)
 
@@ -308,11 +310,11 @@ class Database:
         found: list[Stored] = []
         taken = 0
         with self._question() as cursor:
-            for id, total, record, saved in cursor.execute(question, values):
+            for id, created, total, record, saved in cursor.execute(question, values):
                 if zlib.crc32(saved, zlib.crc32(record)) != total:
                     self._tell_once(id, "process")
                     continue
-                found.append(Stored(id, record, saved))
+                found.append(Stored(id, created, record, saved))
                 taken += len(record)
                 if len(found) == limit or (octets is not None and taken > octets):
                     break

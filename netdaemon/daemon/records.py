@@ -86,8 +86,7 @@ class Records:
     def _merged(self, live: Iterator[Process], place: tuple[int, str] | None) -> Iterator[Process | Stored]:
         process = next(live, None)
         for stored in self._archived(place):
-            record = stored.record
-            while process is not None and (process.identity.created, process.id) < (record.created, record.id):
+            while process is not None and (process.identity.created, process.id) < (stored.created, stored.id):
                 yield process
                 process = next(live, None)
             yield stored
@@ -106,7 +105,7 @@ class Records:
             for stored in page:
                 if not self._table.knows(stored.id):
                     yield stored
-            place = page[-1].record.created, page[-1].id
+            place = page[-1].created, page[-1].id
 
     def matching(self, matches: Match | None) -> Iterator[ProcessRecord]:
         """The records of all that match."""
@@ -130,7 +129,12 @@ class Records:
         """What it takes to have it run again: what was saved, the end of its output and how much of it is kept, and its
         last number."""
         record = stored.record
-        return Saved.decode(stored.saved), record.end, record.keep, self._database.numbers([stored.id]).get(stored.id, 0)
+        return (
+            Saved.decode(stored.saved),
+            record.end,
+            record.keep,
+            self._database.numbers([stored.id]).get(stored.id, 0),
+        )
 
     def prune(self, matches: Match | None, age: int, principal: str) -> Deferred[int]:
         """Forget all that have finished at least *age* milliseconds ago and match, some in each turn; how many."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
@@ -78,6 +77,10 @@ LIST_FRAME = 256
 # A page of a LIST is as long as fits into the processor's cache, but for very long records.
 LIST_PAGE = 256 * 1024
 LIST_MOST = MAX_MESSAGE - LIST_FRAME
+
+# Records out of the database that are decoded for one page to see whether they match: about ten milliseconds. A page
+# may have nothing on it for that reason, and there may be more.
+LIST_DECODED = 500
 
 Answer = Reply | Deferred[Any]
 Responder = Callable[["DaemonService", Peer, int, Any], Answer]
@@ -164,39 +167,34 @@ def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> A
 def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     matches = selection.parse(request.select or ())
     limit = LIST_LIMIT if request.limit is None else request.limit
-    found = islice(_listed(daemon, matches, request.after, whole=peer.connection.version == 1), limit + 1)
-    records: list[Any] = []
     # Version 1 has no pages.
     pages = peer.connection.version == 2
-    size = 0
-    complete = True
-    for record in found:
+    records: list[Any] = []
+    size = decoded = 0
+    last: Process | Stored | None = None
+    for one in daemon.records.select(request.after):
+        if len(records) == limit or (pages and (size >= LIST_PAGE or decoded >= LIST_DECODED)):
+            return _page(records, last)
         # What is only in the database stands there as it is told.
+        record = one if matches is None and pages and isinstance(one, Stored) else record_of(one)
+        if matches is not None:
+            decoded += isinstance(one, Stored)
+            if not matches(cast("ProcessRecord", record)):
+                last = one
+                continue
         size += len(PROCESS.item(record))
-        if len(records) == limit or (size > LIST_MOST and records and pages):
-            complete = False
-            break
+        if size > LIST_MOST and records and pages:
+            return _page(records, last)
         records.append(record)
-        if size >= LIST_PAGE and pages:
-            complete = next(found, None) is None
-            break
-    if complete:
-        return Listing(processes=tuple(records))
-    last = records[-1] if isinstance(records[-1], ProcessRecord) else records[-1].record
-    return Listing(processes=tuple(records), after=f"{last.created}-{last.id}")
+        last = one
+    return Listing(processes=tuple(records))
 
 
-def _listed(
-    daemon: DaemonService, matches: selection.Match | None, after: str | None, *, whole: bool
-) -> Iterator[ProcessRecord | Stored]:
-    """What is to be listed, as it is told; *whole*: as records, of which version 1 tells a part."""
-    for one in daemon.records.select(after):
-        if matches is None and not whole and isinstance(one, Stored):
-            yield one
-            continue
-        record = record_of(one)
-        if matches is None or matches(record):
-            yield record
+def _page(records: list[Any], last: Process | Stored | None) -> Listing:
+    """Not all of it: what comes after *last* is for the next page."""
+    assert last is not None
+    created = last.identity.created if isinstance(last, Process) else last.created
+    return Listing(processes=tuple(records), after=f"{created}-{last.id}")
 
 
 @responds_to(Detach)

@@ -352,8 +352,7 @@ class DaemonService(Service):
     def _roots(self) -> dict[str, Root]:
         """The children that there are, or were, for who looks at them and at what descends from them."""
         return {
-            one.id: Root(0 if one.launched is None else max(0, one.launched.pid), mark_of(one.id))
-            for one in self.table
+            one.id: Root(0 if one.launched is None else max(0, one.launched.pid), mark_of(one.id)) for one in self.table
         }
 
     def _keepers(self) -> tuple[int, ...]:
