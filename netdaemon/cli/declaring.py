@@ -145,7 +145,7 @@ class RestartPolicy(click.ParamType["Restart"]):
 
 def _restart(text: str) -> Restart:
     from netdaemon.apply.keys import RESTART_KEYS, made, values_of
-    from netdaemon.wire.specs import Restart
+    from netdaemon.wire.specs import Policy, Restart
 
     policy, *rest = text.split(",")
     said: dict[str, Any] = {"policy": policy}
@@ -154,6 +154,11 @@ def _restart(text: str) -> Restart:
         if not equals:
             raise ValueError(f"{one!r} is not of the form key=value")
         said[key] = _numbers(value) if key == "codes" else _number(value)
+    if isinstance(said.get("delay"), str):
+        # A first delay above the usual longest one is the longest, too, unless that is said.
+        delay = duration(said["delay"], 0, DAY)
+        if delay > Restart(policy=Policy.NEVER).longest:
+            said.setdefault("longest", said["delay"])
     restart: Restart = read(lambda given, at: made(Restart, values_of(RESTART_KEYS, given, at), at), said)
     return restart
 

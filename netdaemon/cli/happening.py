@@ -59,7 +59,10 @@ def events(
             output.note(begin.missing)
         if begin.missing and reach.json:
             output.write(output.json_text({"fresh": True, "cursor": begin.cursor}, indent=None))
-        found = _follow(client, terms, begin, snapshot, as_json=reach.json) if follow else _past(client, terms, begin)
+        if follow:
+            found = _follow(client, terms, begin, snapshot, as_json=reach.json)
+        else:
+            found = _past(client, terms, begin, as_json=reach.json)
         for event in found:
             if event.time >= begin.time:
                 output.write(_json(event) if reach.json else _line(event))
@@ -119,7 +122,7 @@ def _parts(cursor: str) -> tuple[str, int]:
     return journal, int(number)
 
 
-def _past(client: Client, terms: tuple[str, ...], begin: _Beginning) -> Iterator[Happened]:
+def _past(client: Client, terms: tuple[str, ...], begin: _Beginning, *, as_json: bool) -> Iterator[Happened]:
     """What has happened up to now. All of it is asked for, since only so it is seen when it is complete."""
     from netdaemon.daemon.selection import parse
     from netdaemon.errors import TimedOut
@@ -129,6 +132,7 @@ def _past(client: Client, terms: tuple[str, ...], begin: _Beginning) -> Iterator
         _, end = _parts(now.cursor or "")
     assert begin.cursor is not None
     with client.watch(since=begin.cursor) as watch:
+        watch.on_fresh = lambda: _tell_fresh(watch, as_json)
         while _parts(watch.cursor or begin.cursor)[1] < end:
             try:
                 event = watch.next_event(PATIENCE)

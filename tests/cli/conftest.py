@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from netdaemon.errors import AlreadyExited
+from netdaemon.wire.records import Scope, State
+from netdaemon.wire.specs import Step
 from tests.cli.support import Daemon, Ndtool
 
 
@@ -30,8 +32,9 @@ def ndtool(daemon: Daemon) -> Iterator[Ndtool]:
     yield Ndtool(daemon.socket)
     with daemon.client() as client:
         for record in client.list():
-            if record.exited is None:
+            if record.state is State.STOPPING:
+                # Else its steps would be waited for.
                 with suppress(AlreadyExited):
-                    client.kill(record.id, 9)
-                client.wait(record.id, timeout=30)
+                    client.kill(record.id, 9, scope=Scope.TREE)
+            client.stop(record.id, steps=(Step(kill=True),), timeout=30)
             client.remove(record.id)
