@@ -18,9 +18,10 @@ from netdaemon.daemon.feed import Feed
 from netdaemon.daemon.journal import RETAIN_EVERY, Journal, Retention
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.table import ProcessTable
+from netdaemon.errors import Refusal
 from netdaemon.keeper.child import ExitStatus
 from netdaemon.process.lifecycle import BY_ITSELF
-from netdaemon.process.record import Process
+from netdaemon.process.record import FINISHED, Process
 from netdaemon.process.saved import Saved, Told
 from netdaemon.wire.answers import Happened
 from netdaemon.wire.records import State
@@ -143,18 +144,35 @@ class Chronicle:
         saved = Saved.decode(stored.saved)
         number = self.database.numbers([stored.id]).get(stored.id, 0)
         restart = saved.identity.restart
-        if restart is None or restart.policy is Policy.NEVER:
-            record = replace(stored.record, state=State.EXITED, pid=None, exited=_now(), due=None, step=None)
-            left = self._table.left_behind(stored.id)
-            detail = f"{LOST}; still there: {left}" if left else LOST
-            event = Happened(type=Happening.EXITED, time=_now(), principal=BY_ITSELF, detail=detail, process=record)
-            self.journal.append(
-                Entry(process=stored.id, number=number + 1, event=event, saved=stored.saved, finished=True)
-            )
-            self._table.archives = True
-            return
-        _log.info("process {id} ran before, and is started again", id=stored.id)
-        self._table.revive(saved, stored.record.end, stored.record.keep, number)
+        detail = LOST
+        if restart is not None and restart.policy is not Policy.NEVER:
+            try:
+                self._table.revive(saved, stored.record.end, stored.record.keep, number)
+            except Refusal as refusal:
+                detail = f"{LOST}, and it cannot be started again: {refusal.message}"
+                _log.error("process {id} ran before: {detail}", id=stored.id, detail=detail)
+            else:
+                _log.info("process {id} ran before, and is started again", id=stored.id)
+                return
+        left = self._table.left_behind(stored.id)
+        if left:
+            detail += f"; still there: {left}"
+        now = _now()
+        record = replace(stored.record, pid=None, due=None, step=None)
+        if saved.state is State.BACKOFF or saved.state in FINISHED:
+            # How it has exited was told; and it is to have been started again.
+            happening, state = Happening.FAILED, State.FAILED
+            record = replace(record, state=state)
+        else:
+            happening, state = Happening.EXITED, State.EXITED
+            record = replace(record, state=state, exited=now, code=None, signal=None, core=None)
+            saved = replace(saved, exited=now, status=ExitStatus())
+        over = replace(saved, state=state, life={}, number=number + 1)
+        event = Happened(type=happening, time=now, principal=BY_ITSELF, detail=detail, process=record)
+        self.journal.append(
+            Entry(process=stored.id, number=number + 1, event=event, saved=over.encode(), finished=True)
+        )
+        self._table.archives = True
 
     def _retain(self) -> None:
         settings = self._settings

@@ -6,7 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from twisted.logger import Logger
+
 from netdaemon.daemon.database import Database, DatabaseFailed
+from netdaemon.errors import InternalError
 from netdaemon.wire.answers import End, Event, Happened
 from netdaemon.wire.records import Reason
 from netdaemon.wire.told import Happening, ProcessRecord, Stats
@@ -17,11 +20,18 @@ RECENT = 16_384
 # Events that are read from the database at a time for whoever is further behind.
 PAGE = 256
 
+# What an event counts for in the turn of its client: about the bytes that it has; and one that is looked at only, for
+# what those cost that are sent in the same time.
+EVENT_SIZE = 512
+EVENT_LOOKED_AT = 2048
+
 # Between the journal's instance and an event's number in a cursor.
 BETWEEN = "-"
 
 # A number has no more digits in 64 bits.
 DIGITS = 19
+
+_log = Logger()
 
 
 class Outlet(Protocol):
@@ -54,7 +64,11 @@ class Feed:
         self._recent.extend(events)
         self.last = events[-1][0]
         for one in list(self._subscriptions):
-            one.wake()
+            try:
+                one.wake()
+            except Exception:
+                # One that fails costs the others nothing.
+                _log.failure("a subscription failed")
 
     def renewed(self) -> None:
         """There is another journal: nobody can go on from where they are."""
@@ -137,6 +151,8 @@ class Subscription:
         # What was measured last and not told yet, by process.
         self._measured: dict[str, tuple[ProcessRecord, Stats]] = {}
         self._begun = False
+        # How many events that it does not want it has come upon since it last sent anything.
+        self._passed_over = 0
         self.on_close: Callable[[], object] = lambda: None
         feed.add(self)
 
@@ -165,12 +181,18 @@ class Subscription:
         self.wake()
 
     def send(self, limit: int) -> int:
-        """Send one event; 0 if there is nothing to send, else about its size."""
-        event = self._next()
-        if event is None:
+        """Send one event, or pass over some; 0 if there is nothing to send, else about what that costs."""
+        self._passed_over = 0
+        try:
+            event = self._next()
+        except (DatabaseFailed, InternalError) as error:
+            _log.warn("a subscription cannot go on: {error}", error=error)
+            self.end(Reason.RESUBSCRIBE)
             return 0
-        self._outlet.send_event(self.id, event)
-        return 512
+        if event is not None:
+            self._outlet.send_event(self.id, event)
+            return EVENT_SIZE
+        return self._passed_over * EVENT_LOOKED_AT
 
     def _next(self) -> Event | None:
         one = self._next_one
@@ -179,19 +201,21 @@ class Subscription:
             # The last tells that it is the last: from there on one can go on.
             cursor = self._feed.cursor(self._after) if self._next_one is None else ""
             return Happened(type=Happening.SNAPSHOT, cursor=cursor, process=one, snapshot=True)
-        while True:
-            if not self._page:
-                found = self._feed.following(self._after)
-                if found is None:
-                    self.end(Reason.RESUBSCRIBE)
-                    return None
-                if not found:
-                    break
-                self._page.extend(found)
+        if not self._page:
+            found = self._feed.following(self._after)
+            if found is None:
+                self.end(Reason.RESUBSCRIBE)
+                return None
+            self._page.extend(found)
+        while self._page:
             number, event = self._page.popleft()
             self._after = number
             if self.wants(event.process):
                 return _with_cursor(event, self._feed.cursor(number))
+            self._passed_over += 1
+        if self._passed_over:
+            # The others have their turn before the next page.
+            return None
         if self._measured:
             record, stats = self._measured.pop(next(iter(self._measured)))
             return Happened(type=Happening.STATS, time=stats.time, process=record, stats=stats)

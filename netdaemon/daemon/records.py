@@ -89,6 +89,9 @@ class Records:
             while process is not None and (process.identity.created, process.id) < (stored.created, stored.id):
                 yield process
                 process = next(live, None)
+            if process is not None and process.id == record.id:
+                # It was let go while this was being read.
+                process = next(live, None)
             yield stored
         if process is not None:
             yield process
@@ -127,7 +130,11 @@ class Records:
 
     def left_of(self, stored: Stored) -> tuple[Saved, int, int, int]:
         """What it takes to have it run again: what was saved, the end of its output and how much of it is kept, and its
-        last number."""
+        last number.
+
+        :raises LimitReached: there is no room for it.
+        """
+        self._table.check_room()
         record = stored.record
         return (
             Saved.decode(stored.saved),

@@ -127,11 +127,7 @@ class ProcessTable:
             raise ShuttingDown("the daemon is stopping and starts nothing")
         if request.name is not None:
             self._check_name(request.name)
-        if self.running >= self._settings.max_processes:
-            raise LimitReached(
-                f"{self.running} processes run, and that is the daemon's limit; "
-                "end one, or raise --processes and the daemon's descriptor limit"
-            )
+        self.check_room()
         process = self._create(request, owner, passing)
         try:
             launching = self._launch(process)
@@ -143,6 +139,17 @@ class ProcessTable:
         self._starting[process.id] = [started]
         self._see_to(launching, process)
         return started
+
+    def check_room(self) -> None:
+        """Refuse one more that runs than there may be.
+
+        :raises LimitReached: there are so many.
+        """
+        if self.running >= self._settings.max_processes:
+            raise LimitReached(
+                f"{self.running} processes run, and that is the daemon's limit; "
+                "end one, or raise --processes and the daemon's descriptor limit"
+            )
 
     def _launch(self, process: Process) -> Deferred[Any]:
         """Have its present generation launched."""
@@ -251,6 +258,7 @@ class ProcessTable:
         process.on_exited = self._has_exited
         process.on_event = self._tell
         process.life.on_start = self._start_again
+        process.life.on_room = self.check_room
         process.life.on_leftovers = self._end_leftovers
         identity = process.identity
         self._processes[process.id] = process
@@ -258,7 +266,8 @@ class ProcessTable:
         if identity.name is not None:
             self._names[identity.name] = process
         if identity.key is not None:
-            self._keys[identity.key] = process
+            # One that comes back out of the database may find that another was started with its key meanwhile.
+            self._keys.setdefault(identity.key, process)
         if identity.log is not None:
             self.on_logged(process)
 
@@ -291,8 +300,12 @@ class ProcessTable:
         :param end: its output has come at least so far.
         :param keep: how much of its output is kept.
         :param number: that of its last event.
+        :raises NameTaken: another one has its name by now.
+        :raises LaunchFailed: there is no room for its output.
         """
         identity = saved.identity
+        if identity.name is not None:
+            self._check_name(identity.name)
         descriptor = -1
         try:
             self._files.remove(f"{identity.id}.out")
@@ -484,8 +497,9 @@ class ProcessTable:
         self._exited.pop(process.id, None)
         if process.identity.name is not None:
             self._names.pop(process.identity.name, None)
-        if process.identity.key is not None:
-            self._keys.pop(process.identity.key, None)
+        key = process.identity.key
+        if key is not None and self._keys.get(key) is process:
+            del self._keys[key]
         self.on_removed(process)
         process.removed = True
         self.on_logged(process)

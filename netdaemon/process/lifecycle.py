@@ -37,6 +37,7 @@ class Lifecycle:
     :ivar interrupted: whether it is ended because the daemon ends: not started again by this one, but by the next.
     :ivar due: when it is started again, in microseconds since the epoch; None: that does not stand to come.
     :ivar on_start: starts its next generation.
+    :ivar on_room: raises LimitReached where there is no room for one that has finished to run again.
     :ivar on_leftovers: ends what the last one has left behind.
     """
 
@@ -45,6 +46,7 @@ class Lifecycle:
         self.interrupted = False
         self.due: int | None = None
         self.on_start: Callable[[Process], None] = lambda process: None
+        self.on_room: Callable[[], None] = lambda: None
         self.on_leftovers: Callable[[Process], None] = lambda process: None
         self._process = process
         self._reactor = reactor
@@ -398,8 +400,11 @@ class Lifecycle:
         """Stop it if it runs, and start it again.
 
         :return: fires when its next generation runs.
+        :raises LimitReached: it does not run, and there is no room for it.
         """
         process = self._process
+        if process.finished:
+            self.on_room()
         done: Deferred[None] = Deferred(self._leave)
         self._starters.append(done)
         self._starting = principal
