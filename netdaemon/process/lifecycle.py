@@ -260,6 +260,7 @@ class Lifecycle:
         if self.interrupted:
             return State.EXITED, ""
         if self._again:
+            self._restarting.forget()
             self.due = _now()
             return State.BACKOFF, ""
         if stopping is not None or self._typed_stop:
