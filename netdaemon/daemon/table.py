@@ -182,7 +182,7 @@ class ProcessTable:
             raise NameTaken(f"the name {name!r} belongs to process {taken.id}", process=taken.id, field="name")
 
     def _started_before(self, known: Process, request: Start) -> Deferred[Process]:
-        """A key that was used before: its process, once that runs or is known not to."""
+        """A key that was used before: its process, once its START is known to have worked or not."""
         if known.identity.digest != digest(request):
             raise SpecDiffers(
                 f"the key {request.key!r} is that of process {known.id}, and that was started from something else",
@@ -190,7 +190,7 @@ class ProcessTable:
                 field="key",
             )
         waiting = self._starting.get(known.id)
-        if waiting is None:
+        if waiting is None or known.generation > 1:
             return succeed(known)
         started: Deferred[Process] = Deferred()
         waiting.append(started)
