@@ -7,6 +7,7 @@ docs/panel.rst explains it.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,26 +151,29 @@ class Database:
 class Bell:
     """Calls with the id of each row that has changed, as the reactor finds that the database has told it."""
 
-    def __init__(self, connection: psycopg.Connection, changed: Callable[[int], object]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, changed: Callable[[int], None], lost: Callable[[Failure], None]
+    ) -> None:
         self._connection = connection.pgconn
-        self._fileno = connection.fileno()
+        # The database's library closes its own as soon as the connection is lost, and a reactor must not watch that.
+        self._fileno = os.dup(connection.fileno())
         self._changed = changed
-        self.lost: Deferred[None] = Deferred()
+        self.connectionLost = lost
 
     def fileno(self) -> int:
         return self._fileno
 
-    def doRead(self) -> Failure | None:
+    def close(self) -> None:
+        os.close(self._fileno)
+
+    def doRead(self) -> None:
         try:
             self._connection.consume_input()
         except psycopg.Error:
-            return Failure()
+            self.connectionLost(Failure())
+            return
         while (notification := self._connection.notifies()) is not None:
             self._changed(int(notification.extra))
-        return None
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.lost.errback(reason)
 
     def logPrefix(self) -> str:
         return "bell"
@@ -193,8 +197,7 @@ class Panel:
 
         :raises psycopg.Error, NetdaemonError: what was.
         """
-        bell = Bell(self._database.bell, self.look)
-        bell.lost.addErrback(self._fail)
+        bell = Bell(self._database.bell, self.look, self._fail)
         self._reactor.addReader(bell)
         retrying = LoopingCall(lambda: self._look_at(self._troubled))
         retrying.clock = self._reactor
@@ -204,6 +207,7 @@ class Panel:
             await self._over
         finally:
             self._reactor.removeReader(bell)
+            bell.close()
             retrying.stop()
             await self._client.disconnect()
             await following

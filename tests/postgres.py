@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for one test: in a directory of its own, on a socket there; knows no tables."""
+"""A real PostgreSQL server for tests: in a directory of its own, on a socket there; knows no tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -35,13 +36,9 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A server that can be stopped, killed and started again.
-
-    :ivar conninfo: what a client connects with, as the superuser ``panel``.
-    """
+    """A server that can be stopped and started again; its superuser is ``panel``."""
 
     def __init__(self, directory: Path, bin: Path) -> None:
-        self.conninfo = f"host={directory} user=panel dbname=postgres"
         self._bin = bin
         self._directory = directory
         self._user = next(map(pwd.getpwnam, _known())) if os.geteuid() == 0 else None
@@ -60,7 +57,7 @@ class Postgres:
         deadline = time.monotonic() + PATIENCE * 2
         while True:
             try:
-                psycopg.connect(self.conninfo).close()
+                psycopg.connect(self._conninfo("postgres")).close()
                 return
             except psycopg.OperationalError:
                 assert self._process.poll() is None, self.told()
@@ -78,6 +75,16 @@ class Postgres:
                 self._process.send_signal(signal.SIGQUIT)
                 self._process.wait()
             self._process = None
+
+    def new_database(self) -> str:
+        """An empty database; what a client connects to it with."""
+        name = f"test{secrets.token_hex(4)}"
+        with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self._conninfo(name)
+
+    def _conninfo(self, database: str) -> str:
+        return f"host={self._directory} user=panel dbname={database}"
 
     def told(self) -> str:
         """Its log."""
