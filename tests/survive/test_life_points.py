@@ -45,7 +45,7 @@ DELAY, NEVER = 100, 3600_000
 
 def steps(works: str) -> tuple[Step, ...]:
     """A stop in which that step is the one that works."""
-    waits = {"stdin": (LONG_WAIT, LONG_WAIT), "signal": (SHORT_WAIT, 1000), "kill": (SHORT_WAIT, SHORT_WAIT)}[works]
+    waits = {"stdin": (LONG_WAIT, LONG_WAIT), "signal": (SHORT_WAIT, 1000), "kill": (SHORT_WAIT, SHORT_WAIT + 1)}[works]
     return (
         Step(stdin=living.LINE + b"\n"),
         Step(wait=waits[0]),
