@@ -85,6 +85,7 @@ class Records:
 
     def _merged(self, live: Iterator[Process], place: tuple[int, str] | None) -> Iterator[Process | Stored]:
         process = next(live, None)
+        # Nothing is decoded only to be put in order.
         for stored in self._archived(place):
             while process is not None and (process.identity.created, process.id) < (stored.created, stored.id):
                 yield process
@@ -136,12 +137,8 @@ class Records:
         """
         self._table.check_room()
         record = stored.record
-        return (
-            Saved.decode(stored.saved),
-            record.end,
-            record.keep,
-            self._database.numbers([stored.id]).get(stored.id, 0),
-        )
+        number = self._database.numbers([stored.id]).get(stored.id, 0)
+        return Saved.decode(stored.saved), record.end, record.keep, number
 
     def prune(self, matches: Match | None, age: int, principal: str) -> Deferred[int]:
         """Forget all that have finished at least *age* milliseconds ago and match, some in each turn; how many."""
