@@ -90,7 +90,7 @@ class Records:
             while process is not None and (process.identity.created, process.id) < (stored.created, stored.id):
                 yield process
                 process = next(live, None)
-            if process is not None and process.id == record.id:
+            if process is not None and process.id == stored.id:
                 # It was let go while this was being read.
                 process = next(live, None)
             yield stored
