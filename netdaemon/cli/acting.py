@@ -17,6 +17,7 @@ from netdaemon.cli.choosing import (
     choose,
     document,
     each,
+    is_over,
     label_option,
     processes_argument,
 )
@@ -32,7 +33,6 @@ from netdaemon.cli.options import (
 
 if TYPE_CHECKING:
     from netdaemon.blocking import Client, RemoteProcess
-    from netdaemon.wire.told import ProcessRecord
 
 STDIN = 0
 READ = 64 * 1024
@@ -84,7 +84,7 @@ def send(
         told.append({"process": target.id, "accepted": target.stdin.accepted, "end": target.stdin.end})
 
     with reach.connect() as client:
-        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: record.exited is None)
+        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: record.pid is not None)
         code = each(client, targets, send_one, as_json=reach.json) or code
     if reach.json and (told or not choice.single):
         output.write(document(choice, told))
@@ -207,18 +207,12 @@ def rm(context: click.Context, force: bool, words: tuple[str, ...], labels: tupl
 
     with reach.connect() as client:
         targets, code = choose(
-            client, choice, as_json=reach.json, useful=lambda record: force or _is_over(record), missing_is_well=force
+            client, choice, as_json=reach.json, useful=lambda record: force or is_over(record), missing_is_well=force
         )
         code = each(client, targets, remove_one, as_json=reach.json) or code
     if reach.json:
         output.write(output.json_text({"removed": removed}))
     return code
-
-
-def _is_over(record: ProcessRecord) -> bool:
-    from netdaemon.wire.records import State
-
-    return record.state in (State.EXITED, State.FAILED)
 
 
 def _remove(client: Client, one: Chosen, force: bool) -> bool:

@@ -56,6 +56,13 @@ class Chosen:
         return self.record.id
 
 
+def is_over(record: ProcessRecord) -> bool:
+    """Whether it has exited for good: it is not going to be started again by itself."""
+    from netdaemon.wire.records import State
+
+    return record.state in (State.EXITED, State.FAILED)
+
+
 def is_glob(word: str) -> bool:
     """Whether *word* is a pattern, and no id or name."""
     return not _GLOB.isdisjoint(word)

@@ -127,7 +127,7 @@ def _logged(logged: Logged) -> str:
 
 def _stats(stats: Stats) -> Rows:
     return [
-        ("processes", f"{stats.processes}, {stats.threads} threads, {stats.descriptors} descriptors"),
+        ("processes", f"{stats.processes}; threads: {stats.threads}, descriptors: {stats.descriptors}"),
         ("processor", f"{stats.percent / 100:.1f} %, {stats.cpu / 1000:.1f} s in all"),
         ("memory", output.size(stats.memory)),
         ("storage", f"{output.size(stats.read)} read, {output.size(stats.written)} written"),

@@ -173,9 +173,9 @@ def _line(event: Happened) -> str:
     record = event.process
     when = output.moment(event.time).rpartition(" ")[0] if event.time else "-" * 19
     who = record.name or record.id
-    by = "" if event.principal in ("", "netdaemon") else f"  by {event.principal}"
-    said = _detail(event)
-    return f"{when}  {output.visible(who):<16}  {event.type.value:<13}  {output.visible(said)}{by}".rstrip() + "\n"
+    by = "" if event.principal in ("", "netdaemon") else f"by {event.principal}"
+    said = "  ".join(filter(None, (_detail(event), by)))
+    return f"{when}  {output.visible(who):<16}  {event.type.value:<13}  {output.visible(said)}".rstrip() + "\n"
 
 
 def _detail(event: Happened) -> str:

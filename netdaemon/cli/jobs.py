@@ -16,6 +16,7 @@ from netdaemon.wire.commands import Request, Watch
 if TYPE_CHECKING:
     from netdaemon.blocking import Client
     from netdaemon.blocking.pending import Pending
+    from netdaemon.cli.waiting import WaitingClient
 
 # Seconds for which what happened may still come when the answer is there: it is told once it is in the journal.
 SETTLES = 0.05
@@ -94,7 +95,7 @@ class Events:
 
 
 def carry_out(
-    client: Client,
+    client: WaitingClient,
     targets: Sequence[Chosen],
     asking: Callable[[Chosen], Asking],
     *,
@@ -112,6 +113,7 @@ def carry_out(
     :param not_yet: what is told of those that have not when it is given up, as ``has not stopped``.
     :return: the exit code; failures have been told.
     """
+    client.say = progress.note
     events = Events(client, targets, doing if progress.told else None)
     open_ = [Job(client, one, asking(one)) for one in targets]
     deadline = None if timeout is None else monotonic() + timeout

@@ -70,6 +70,11 @@ class Progress:
         output.complain("\r" + output.cut(text, columns - 1) + "\x1b[K")
         self._shown = True
 
+    def note(self, text: str) -> None:
+        """A line of its own, whatever is shown."""
+        self.clear()
+        output.note(text)
+
     def clear(self) -> None:
         """Something else is about to be printed, or it is over."""
         if self._shown:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netdaemon.cli import output
-from netdaemon.cli.choosing import choice_of, choose, document, processes_argument
+from netdaemon.cli.choosing import choice_of, choose, document, is_over, processes_argument
 from netdaemon.cli.declaring import StopStep
 from netdaemon.cli.options import json_option, reach_of, seconds_option
 
@@ -72,7 +72,7 @@ def stop(
             output.write(f"{output.visible(job.chosen.called)}: {_stopped(job)}\n")
 
     with reach.connect() as client:
-        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: record.exited is None)
+        targets, code = choose(client, choice, as_json=reach.json, useful=lambda record: not is_over(record))
         if targets:
             failed = carry_out(
                 client,
@@ -106,8 +106,11 @@ def _stop(one: Chosen, steps: tuple[Step, ...] | None, *, now: bool = False) -> 
 
 
 def _stopped(job: Job) -> str:
+    from netdaemon.wire.records import State
+
     if job.answer.already:
-        return "already stopped"
+        waited = job.chosen.record.state is State.BACKOFF
+        return "stopped; it was waiting to be started again" if waited else "already stopped"
     return f"stopped by {output.visible(job.answer.step)} after {job.seconds:.1f} s"
 
 

@@ -146,7 +146,7 @@ def test_inspect_shows_what_was_declared(ndtool: Ndtool, tmp_path: Path) -> None
     assert facts["watchdog"] == "every 5s"
     assert facts["log"] == f"{tmp_path}/x.log, set aside at 1M or 1h, 5 kept, compressed, required"
     assert facts["logged"] == "up to 0"
-    assert facts["processes"].startswith("1, ")
+    assert facts["processes"].startswith("1; ")
     told = ndtool.json("inspect", "--stats", "x")
     assert told["stats"]["processes"] == 1
     assert told["logged"]["offset"] == 0

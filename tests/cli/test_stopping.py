@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from netdaemon.wire.specs import Step
-from tests.cli.support import Daemon, Ndtool, Terminal
+from tests.cli.support import PATIENCE, Daemon, Ndtool, Terminal, eventually
 
 # Ends when it is told to, by its input.
 OBEYS = ["sh", "-c", "read line"]
@@ -175,9 +178,57 @@ def test_send_to_several(three: Ndtool) -> None:
         assert three("wait", name).returncode == 0
 
 
+def test_all_are_those_too_that_wait_to_be_started_again(ndtool: Ndtool) -> None:
+    ndtool.ok("start", "-d", "--name", "x", "--restart", "always,delay=1h", "--", "true")
+    eventually(lambda: ndtool.json("inspect", "x")["state"] == "backoff")
+    assert ndtool.ok("stop", "--all").startswith("x: stopped")
+    assert ndtool.json("inspect", "x")["state"] == "exited"
+
+
 def test_rm_by_force_ends_what_would_be_started_again(ndtool: Ndtool) -> None:
     ndtool.ok("start", "-d", "--name", "x", "--restart", "always,delay=0ms", "--", "sleep", "100")
     done = ndtool("rm", "--all")
     assert (done.returncode, done.stdout) == (0, b"")
     assert ndtool.ok("rm", "-f", "x") == "x\n"
     assert ndtool.json("list") == []
+
+
+# --- when the daemon goes ---
+
+
+@pytest.fixture
+def deaf() -> Iterator[tuple[Daemon, Ndtool]]:
+    """A daemon of its own, and under it two processes whose stops take for ever."""
+    with tempfile.TemporaryDirectory(prefix="nd") as directory:
+        daemon = Daemon(Path(directory))
+        stop = (Step(signal=15), Step(wait=3600_000), Step(kill=True))
+        with daemon.client() as client:
+            for name in ("one", "two"):
+                client.start(DEAF, env={"PATH": "/usr/bin:/bin"}, name=name, stop=stop).next_event(30)
+        try:
+            yield daemon, Ndtool(daemon.socket)
+        finally:
+            daemon.stop()
+
+
+def test_a_daemon_that_goes_is_told_once(deaf: tuple[Daemon, Ndtool]) -> None:
+    daemon, ndtool = deaf
+    with ndtool.popen("--no-reconnect", "stop", "one", "two") as stopping:
+        eventually(lambda: all(one["state"] == "stopping" for one in ndtool.json("list")))
+        daemon.process.kill()
+        assert stopping.wait(PATIENCE) == 125
+        assert stopping.stderr is not None
+        assert stopping.stderr.read().count(b"\n") == 1
+
+
+def test_a_stop_goes_on_with_the_next_daemon(deaf: tuple[Daemon, Ndtool]) -> None:
+    daemon, ndtool = deaf
+    with ndtool.popen("stop", "one", "two") as stopping:
+        eventually(lambda: all(one["state"] == "stopping" for one in ndtool.json("list")))
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.__init__(Path(daemon.socket).parent)  # type: ignore[misc]  # it starts the next one
+        ndtool.ok("stop", "--now", "--all")
+        assert stopping.wait(PATIENCE) == 0
+        assert stopping.stdout is not None
+        assert stopping.stdout.read().count(b": stopped by ") == 2
