@@ -146,7 +146,8 @@ class Process:
         :param number: that of its last event.
         """
         now = _now()
-        waited = saved.state is State.BACKOFF or saved.state in FINISHED
+        finished = saved.state in FINISHED
+        waited = saved.state is State.BACKOFF or finished
         saved = replace(
             saved,
             state=State.BACKOFF,
@@ -166,11 +167,11 @@ class Process:
         process.current.ended = True
         if not waited:
             process.tell(Happening.EXITED, "lost with its keeper")
+        process.tell(Happening.BACKOFF, None if finished else "it ran when all was lost")
         return process
 
     def was_lost(self) -> None:
         """Tell what that has come to, and go on."""
-        self.tell(Happening.BACKOFF, "it ran when all was lost")
         self.save()
         self.life.resume()
 
