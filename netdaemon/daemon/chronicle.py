@@ -237,7 +237,7 @@ def runs_again(process: Process) -> bool:
     restart = process.identity.restart
     if restart is None or restart.policy is Policy.NEVER:
         return False
-    return process.life.interrupted or (restart.policy is Policy.ALWAYS and process.life.by_hand)
+    return restart.policy is Policy.ALWAYS if process.life.by_hand else process.life.interrupted
 
 
 def _now() -> int:

@@ -258,6 +258,9 @@ class Lifecycle:
             stopping.close()
             self._worked = stopping.worked
         if self.interrupted:
+            # Somebody's stop that was under way has come about all the same.
+            if stopping is not None and stopping.principal != BY_ITSELF and not self._again:
+                self.by_hand = True
             return State.EXITED, ""
         if self._again:
             self._restarting.forget()

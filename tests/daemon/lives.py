@@ -6,10 +6,12 @@ import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 
 from netdaemon.daemon.database import Entry
+from netdaemon.daemon.journal import Journal
 from netdaemon.errors import Refusal
 from netdaemon.keeper.child import Launched, LaunchError, Spec
 from netdaemon.process.record import Process
@@ -18,7 +20,7 @@ from netdaemon.wire.answers import Attached, Event, Happened, Message, OfProcess
 from netdaemon.wire.commands import Inspect, Request, Start, Watch
 from netdaemon.wire.records import State
 from netdaemon.wire.told import Happening, ProcessRecord
-from tests.daemon.support import Bare, World
+from tests.daemon.support import Bare, World, world
 from tests.walltime import wall_time
 
 # Until what has happened is in the journal, and told.
@@ -59,16 +61,20 @@ class Launches:
 class Journalled:
     """What the processes of a world have told, as it goes into the journal."""
 
-    def __init__(self, w: World) -> None:
+    def __init__(self) -> None:
         self.entries: list[Entry] = []
-        journal = w.daemon.service.journal
-        append = journal.append
 
-        def both(entry: Entry) -> None:
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look at it, from now on."""
+        append = Journal.append
+
+        def both(journal: Journal, entry: Entry) -> None:
             self.entries.append(entry)
-            append(entry)
+            append(journal, entry)
 
-        journal.append = both  # type: ignore[method-assign]
+        with mock.patch.object(Journal, "append", both):
+            yield
 
     def check(self) -> None:
         """Of each process all numbers from the first on, and its events in an order that is documented."""
@@ -118,8 +124,9 @@ _ORDER: dict[str, dict[Happening, str | None]] = {
         Happening.STOPPING: "gone",
         Happening.STARTED: "runs",
         Happening.NOT_STARTED: "gone",
-        # One that waited when all was lost.
+        # One that waited when all was lost; and one that could not be started again after that.
         Happening.BACKOFF: None,
+        Happening.FAILED: "gone",
     },
     "removed": {},
 }
@@ -127,11 +134,15 @@ _ORDER: dict[str, dict[Happening, str | None]] = {
 
 def check_order(types: Sequence[Happening], *, whole: bool = True) -> None:
     """Whether one process's events may come in this order; *whole*: from its first on."""
-    place = "nowhere" if whole else "runs"
+    places = {"nowhere"} if whole else set(_ORDER) - {"nowhere"}
     for number, one in enumerate(types):
-        allowed = _ORDER[place] if place in ("nowhere", "removed") else {**_ANYWHERE, **_ORDER[place]}
-        assert one in allowed, f"{one.value} where it {place}: {[each.value for each in types[: number + 1]]}"
-        place = allowed[one] or place
+        following = set()
+        for place in places:
+            allowed = _ORDER[place] if place in ("nowhere", "removed") else {**_ANYWHERE, **_ORDER[place]}
+            if one in allowed:
+                following.add(allowed[one] or place)
+        assert following, f"{one.value} where it {places}: {[each.value for each in types[: number + 1]]}"
+        places = following
 
 
 class Life:
@@ -248,12 +259,25 @@ def advance(w: World, seconds: float) -> None:
     w.daemon.settle()
 
 
-@contextlib.contextmanager
-def managed(**settings: Any) -> Iterator[tuple[World, Journalled]]:
-    """A world whose time of day is its reactor's, whose journal is looked at; clean afterwards, as `world` is."""
-    from tests.daemon.support import world
+class Day:
+    """The time of day of a world that is still to be made.
 
-    with world(**settings) as w, wall_time(w.reactor):
-        journalled = Journalled(w)
+    :param began: seconds after the beginning of all days.
+    """
+
+    def __init__(self, began: float) -> None:
+        self.w: World | None = None
+        self._began = began
+
+    def seconds(self) -> float:
+        return self._began + (0 if self.w is None else self.w.reactor.seconds())
+
+
+@contextlib.contextmanager
+def managed(began: float = 0, **settings: Any) -> Iterator[tuple[World, Journalled]]:
+    """A world whose time of day is its reactor's, whose journal is looked at; clean afterwards, as `world` is."""
+    day, journalled = Day(began), Journalled()
+    with wall_time(day), journalled.looking(), world(**settings) as w:
+        day.w = w
         yield w, journalled
         journalled.check()
