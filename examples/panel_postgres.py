@@ -229,6 +229,7 @@ class Panel:
             server = await self._do(self._database.store, event)
             if server is not None:
                 self.look(server)
+        raise ConnectionClosed("the daemon has ended the watch")
 
     # What the table wants is made so at the daemon.
 

@@ -20,7 +20,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from netdaemon import blocking
-from netdaemon.wire.commands import List, Watch
+from netdaemon.wire.commands import List, Shutdown, Watch
 from netdaemon.wire.records import State
 from netdaemon.wire.told import ProcessRecord
 from tests.faults.wire import eventually
@@ -52,6 +52,13 @@ CREATE TRIGGER look_back AFTER UPDATE ON servers FOR EACH ROW
     WHEN (NEW.process = OLD.process AND NEW.generation < OLD.generation) EXECUTE FUNCTION look_back();
 """
 
+# A database that takes its time: so a kill falls into the middle of what belongs together.
+SLOW = """
+CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(random() * 0.1); RETURN NULL; END $$;
+CREATE TRIGGER take_time AFTER INSERT ON history FOR EACH ROW EXECUTE FUNCTION take_time();
+"""
+
 
 class Hosting:
     """A panel with its database and its daemon, and what its users do."""
@@ -62,6 +69,8 @@ class Hosting:
         self.conninfo = database.new_database()
         self.log = daemon.directory / "panel.log"
         self.panels: list[subprocess.Popen[bytes]] = []
+        # The latest id of those that `change` has made.
+        self.last = 0
         # Where the daemon was before there was anything.
         self.began = daemon.ask(Watch()).cursor
         self.connect()
@@ -115,7 +124,7 @@ class Hosting:
 
     def insert(self, id: int, *argv: str, wanted: str = "running", stop: str | None = None) -> None:
         self.sql.execute(
-            "INSERT INTO servers (id, name, argv, wanted, stop) VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO servers (id, name, argv, wanted, stop) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s)",
             (id, f"game {id}", list(argv) or self.argv(id, "first"), wanted, stop),
         )
 
@@ -366,9 +375,27 @@ def test_database_restarted(hosting: Hosting) -> None:
     assert hosting.row(1)["generation"] == 2
 
 
+def test_daemon_begun_anew(hosting: Hosting) -> None:
+    """A daemon that knows nothing of before: what is to run does, and what is not there is told so."""
+    hosting.insert(1)
+    hosting.insert(2)
+    hosting.settled()
+    hosting.update(2, "wanted = 'stopped'")
+    hosting.settled()
+    before = hosting.row(1)["process"]
+    hosting.daemon.ask(Shutdown())
+    hosting.daemon.process.wait(SETTLED)
+    hosting.daemon.start()
+    hosting.daemon.ready()
+    until(hosting, 1, lambda row: row["process"] not in (before, None))
+    until(hosting, 2, lambda row: row["state"] == "removed")
+    eventually(lambda: not hosting.untrue(), SETTLED)
+
+
 def test_kills(hosting: Hosting, figure: Figure) -> None:
     """The panel, the daemon or both are killed at any moment, while what is wanted changes."""
     chance = Random("panel")
+    hosting.sql.execute(SLOW)
     hosting.insert(0)
     hosting.settled()
     changes = 0
@@ -408,8 +435,8 @@ def change(hosting: Hosting, chance: Random) -> None:
     id = chance.choice(ids) if ids else 0
     what = chance.randrange(8)
     if what == 0 or len(ids) < 3:
-        free = next(one for one in range(100) if one not in ids)
-        hosting.insert(free, wanted=chance.choice(("running", "stopped")), stop=chance.choice((None, STOP)))
+        hosting.last += 1
+        hosting.insert(hosting.last, wanted=chance.choice(("running", "stopped")), stop=chance.choice((None, STOP)))
     elif what == 1:
         hosting.sql.execute("DELETE FROM servers WHERE id = %s", (id,))
     elif what == 2:
