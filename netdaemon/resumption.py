@@ -181,6 +181,32 @@ class Events:
         self._size = 0
 
 
+class Follows:
+    """What a subscription tells of where it is: the same in both clients."""
+
+    _events: Events
+
+    @property
+    def cursor(self) -> str | None:
+        """Where to go on after the last event that was taken, with ``since``; in a snapshot, after that."""
+        return self._events.cursor
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the present subscription began with a snapshot."""
+        return self._events.fresh
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the snapshot has been told, if there is one: there are no other processes that match."""
+        return self._events.complete
+
+    @property
+    def fresh_count(self) -> int:
+        """How many snapshots have begun so far."""
+        return self._events.fresh_count
+
+
 def _size(event: Happened) -> int:
     record = event.process
     return _EVENT_COST + sum(map(len, record.argv)) + sum(map(len, record.labels))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netdaemon.blocking.timeouts import DEFAULT, Deadline, Timeout
 from netdaemon.errors import NetdaemonError
-from netdaemon.resumption import Events
+from netdaemon.resumption import Events, Follows
 from netdaemon.wire import commands
 from netdaemon.wire.answers import End, Event, Happened, Message, Watching
 from netdaemon.wire.commands import Detach, Request
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netdaemon.blocking.link import Link
 
 
-class Watch:
+class Watch(Follows):
     """What happens to processes, as `Happened`, in order and each once. Made by `Client.watch`.
 
     Iterating waits for one event after the other; `take` gives one that has come. Of what waits here too much is never
@@ -51,26 +51,6 @@ class Watch:
         self._away = False
         # Whether the daemon knows of it.
         self._open = False
-
-    @property
-    def cursor(self) -> str | None:
-        """Where to go on after the last event that was taken, with ``since``; in a snapshot, after that."""
-        return self._events.cursor
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the present subscription began with a snapshot."""
-        return self._events.fresh
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the snapshot has been told, if there is one: there are no other processes that match."""
-        return self._events.complete
-
-    @property
-    def fresh_count(self) -> int:
-        """How many snapshots have begun so far."""
-        return self._events.fresh_count
 
     def _freshly(self) -> None:
         if self.on_fresh is not None:

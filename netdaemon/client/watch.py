@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from netdaemon.client.reconnecting import Line
 from netdaemon.client.session import Session
 from netdaemon.errors import ConnectionClosed, LocalProtocolError, NetdaemonError, Refusal, ShuttingDown
-from netdaemon.resumption import Events
+from netdaemon.resumption import Events, Follows
 from netdaemon.wire import commands
 from netdaemon.wire.answers import End, Event, Happened, Watching
 from netdaemon.wire.commands import Detach
@@ -47,7 +47,7 @@ class _Subscription:
         asking.addErrback(lambda failure: _log.failure("a subscription could not be left", failure))
 
 
-class Watch:
+class Watch(Follows):
     """What happens to processes, as `Happened`, in order and each once. Made by `Client.watch`.
 
     ``async for event in watch`` takes one event at a time, for one reader, who may take its time: of what waits here
@@ -82,26 +82,6 @@ class Watch:
         self._taker: Deferred[None] | None = None
         self._waiters: list[Deferred[Reason]] = []
         line.follow(self)
-
-    @property
-    def cursor(self) -> str | None:
-        """Where to go on after the last event that was told, with ``since``; in a snapshot, after that."""
-        return self._events.cursor
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the present subscription began with a snapshot."""
-        return self._events.fresh
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the snapshot has been told, if there is one: there are no other processes that match."""
-        return self._events.complete
-
-    @property
-    def fresh_count(self) -> int:
-        """How many snapshots have begun so far."""
-        return self._events.fresh_count
 
     def when_over(self) -> Deferred[Reason]:
         """A new Deferred that fires when nothing is told any more: with ``detached`` when it was closed, or with what
