@@ -31,6 +31,9 @@ from netdaemon.wire.told import Happening, ProcessRecord
 # The database in a state directory; and beside the daemon's socket, where there is none.
 DATABASE = "processes.db"
 
+# What is kept where there is no file for it: some megabytes.
+EVENTS_IN_MEMORY, RECORDS_IN_MEMORY = 4096, 1024
+
 # How a process has exited that nobody has any more.
 LOST = "lost with its keeper"
 
@@ -176,10 +179,13 @@ class Chronicle:
 
     def _retain(self) -> None:
         settings = self._settings
+        most = (settings.events, settings.records)
+        if self.database.path is None:
+            most = min(most[0], EVENTS_IN_MEMORY), min(most[1], RECORDS_IN_MEMORY)
         keep = Retention(
-            events=settings.events,
+            events=most[0],
             events_age=int(settings.events_days * 86400e6),
-            finished=settings.records,
+            finished=most[1],
             finished_age=int(settings.records_days * 86400e6),
         )
         self.journal.retain(keep, _now())

@@ -34,6 +34,10 @@ READER_PATIENCE = 0.2
 # What the write-ahead log may keep of the disk once it was larger.
 LOG_OCTETS = 16 * 1024 * 1024
 
+# What each connection keeps of the file in memory: the pages that are written to again and again. The kernel has the
+# rest.
+CACHE_KIBIBYTES = 512
+
 # What SQLite says of a file whose content is not as it left it, a missing table or a number twice included.
 _DAMAGED = frozenset(
     {
@@ -130,9 +134,11 @@ def _look_at(path: str) -> bool:
 
 
 def _connect(name: str, patience: float) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         name, timeout=patience, isolation_level=None, check_same_thread=False, uri=name.startswith("file:")
     )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+    return connection
 
 
 def _prepare(writer: sqlite3.Connection, path: str) -> str:

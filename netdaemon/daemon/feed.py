@@ -14,8 +14,8 @@ from netdaemon.wire.answers import End, Event, Happened
 from netdaemon.wire.records import Reason
 from netdaemon.wire.told import Happening, ProcessRecord, Stats
 
-# Events that are at hand: some seconds of the most there can be, and a few megabytes.
-RECENT = 16_384
+# Events that are at hand for whoever watches: a burst, in about a megabyte. Who is further behind reads the database.
+RECENT = 1024
 
 # Events that are read from the database at a time for whoever is further behind.
 PAGE = 256
@@ -61,8 +61,12 @@ class Feed:
 
     def happened(self, events: Sequence[tuple[int, Happened]]) -> None:
         """These are in the journal now."""
-        self._recent.extend(events)
         self.last = events[-1][0]
+        if not self._subscriptions:
+            # Whoever comes later begins with what is in the database.
+            self._recent.clear()
+            return
+        self._recent.extend(events)
         for one in list(self._subscriptions):
             try:
                 one.wake()
