@@ -76,7 +76,7 @@ class Options(usage.Options):
             "state",
             None,
             None,
-            "A directory for output and records, which then outlive a reboot; else in memory.",
+            "A directory for output, events and records; the latter two then outlive a reboot.",
         ],
         ["cgroup", None, None, "A directory of cgroup2 that is ours: a control group for each process."],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],

@@ -38,6 +38,8 @@ PAGES = {name: (ROOT / "docs" / f"{name}.rst").read_text(encoding="utf-8") for n
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.rst").read_text(encoding="utf-8")
 
+PROTOCOL = (ROOT / "docs" / "protocol.rst").read_text(encoding="utf-8")
+
 # A page that is shorter leaves something out; one that is longer is not read.
 LEAST, MOST = 60, 150
 
@@ -102,9 +104,9 @@ def daemon_options() -> set[str]:
 # --- examples --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "README"])
 def test_specs(name: str, tmp_path: Path) -> None:
-    found = blocks(PAGES[name], "toml")
+    found = blocks(ALL[name], "toml")
     assert found
     for number, block in enumerate(found):
         file = tmp_path / f"{name}{number}.toml"
@@ -209,6 +211,16 @@ def test_commands_that_are_named() -> None:
     for name in NAMES:
         for command in re.findall(r"``ndtool (?:--json )?([a-z]+)", PAGES[name]):
             assert command in ndtool.commands, (name, command)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_the_wire(name: str) -> None:
+    """Each request and event is in the protocol's description, by its name."""
+    (said,) = re.findall(r"On the wire: (.*?)\n\n", PAGES[name], re.DOTALL)
+    found = re.findall(r"(?<![\w$])[A-Z]{3,}\b", said)
+    assert found
+    for word in found:
+        assert re.search(rf"^{word} \(0x", PROTOCOL, re.MULTILINE), word
 
 
 # --- words and numbers -----------------------------------------------------------------------------------------------
