@@ -591,6 +591,32 @@ class WholeTable(RuleBasedStateMachine):
         assert not any(client.lost for client in self.clients)
 
     @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        """G11: what has not been answered is still to come."""
+        for (who, _), request in self.asked.items():
+            if who == SLOW and not self.slow_reads:
+                continue
+            if isinstance(request, Prune):
+                assert self.broken
+                continue
+            assert isinstance(request, Stop | Again | Wait), request
+            process = self._find(request.process)
+            assert process is not None, request
+            if isinstance(request, Stop):
+                assert process.state in (State.STOPPING, State.STARTING), request
+            elif isinstance(request, Again):
+                assert not process.finished, request
+            else:
+                until = request.for_ or Until.EXITED
+                come = {
+                    Until.RUNNING: process.state is State.RUNNING or process.finished,
+                    Until.EXITED: process.finished,
+                    Until.ENDED: process.ended,
+                    Until.REMOVED: process.removed,
+                }
+                assert not come[until], (request, process.state)
+
+    @invariant()
     def one_child_at_most(self) -> None:
         """Each generation is launched once, the next when the last has exited."""
         alive = [process_of(child.launched.id) for child in self.alive]
