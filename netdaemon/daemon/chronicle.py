@@ -83,7 +83,7 @@ class Chronicle:
                 number=told.number,
                 event=happened,
                 saved=process.octets,
-                finished=process.finished and not runs_again(process),
+                finished=process.finished and not process.life.comes_back,
                 gone=told.type is Happening.REMOVED,
             )
         )
@@ -119,7 +119,7 @@ class Chronicle:
                     number=process.number,
                     event=snapshot,
                     saved=process.octets,
-                    finished=process.finished and not runs_again(process),
+                    finished=process.finished and not process.life.comes_back,
                 )
             )
         self.feed.renewed()
@@ -235,15 +235,6 @@ def record_from(saved: Saved) -> ProcessRecord:
         key=identity.key,
         digest=identity.digest or None,
     )
-
-
-def runs_again(process: Process) -> bool:
-    """Whether it is started again by the next daemon that finds nothing of it: a daemon's end has ended it; or it was
-    stopped by hand, and is to stay so for this daemon's time only."""
-    restart = process.identity.restart
-    if restart is None or restart.policy is Policy.NEVER:
-        return False
-    return restart.policy is Policy.ALWAYS if process.life.by_hand else process.life.interrupted
 
 
 def _now() -> int:

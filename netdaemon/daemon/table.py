@@ -562,11 +562,14 @@ class ProcessTable:
         excess = len(self._exited) - self._settings.max_exited
         if excess <= 0:
             return
-        for process in list(self._exited.values()):
+        # What is started again after a reboot goes last: it is no record of the past.
+        for process in sorted(self._exited.values(), key=_comes_back):
             if excess <= 0:
                 return
-            # Whoever is slow keeps as many more as could be running; then less is better than more than there is.
-            if process.read_out or excess > self._settings.max_processes:
+            # That, and whoever is slow, keeps as many more as could be running; beyond that less is better than none.
+            if (process.read_out and not process.life.comes_back) or excess > self._settings.max_processes:
+                if process.life.comes_back:
+                    process.life.stay_away()
                 self._drop(process)
                 excess -= 1
 
@@ -612,6 +615,10 @@ class ProcessTable:
 def _pids(pids: list[int]) -> str:
     told = ", ".join(map(str, pids[:PIDS_TOLD]))
     return told if len(pids) <= PIDS_TOLD else f"{told} and {len(pids) - PIDS_TOLD} more"
+
+
+def _comes_back(process: Process) -> bool:
+    return process.life.comes_back
 
 
 def _created(process: Process) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from netdaemon.process.readiness import Readiness
 from netdaemon.process.restarting import GivenUp, Restarting
 from netdaemon.process.stopping import Stopping, steps_of
 from netdaemon.wire.records import State
-from netdaemon.wire.specs import Step, milliseconds
+from netdaemon.wire.specs import Policy, Step, milliseconds
 from netdaemon.wire.told import Happening
 
 if TYPE_CHECKING:
@@ -453,6 +453,21 @@ class Lifecycle:
         if typed != self._typed_stop:
             self._typed_stop = typed
             self._process.save()
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it has finished and is started again by the next daemon that finds nothing of it: a daemon's end has
+        ended it; or it was stopped by hand, and is to stay so for this daemon's time only."""
+        restart = self._process.identity.restart
+        if restart is None or restart.policy is Policy.NEVER:
+            return False
+        return restart.policy is Policy.ALWAYS if self.by_hand else self.interrupted
+
+    def stay_away(self) -> None:
+        """It has finished, and is not started again by the next daemon: there are too many such to be kept."""
+        self.by_hand = self.interrupted = False
+        self._process.tell(Happening.CHANGED, "too many have exited: it is not started again after a reboot")
+        self._process.save()
 
     @property
     def is_stopping(self) -> bool:

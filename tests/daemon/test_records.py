@@ -149,6 +149,32 @@ def test_started_again_out_of_the_database() -> None:
         assert [one.id for one in listed(w, life.client)].count(life.id) == 1
 
 
+def test_what_is_stopped_and_comes_back_is_not_lost_sight_of() -> None:
+    """It is listed longer than what is only a record; where there are too many of them, it is told what that costs."""
+    with managed(exited=1, processes=3) as (w, journalled):
+        stopped = []
+        for _ in range(6):
+            life = Life(w, restart=Restart(policy=Policy.ALWAYS))
+            life.post(Stop(process=life.id))
+            life.exit(0)
+            advance(w, 0.02)
+            stopped.append(life)
+        several(w, 2)
+        found = {one.id: one.state for one in listed(w, w.client())}
+        assert [found.get(life.id) for life in stopped] == [State.EXITED] * 6
+        assert set(in_table(w)) <= {life.id for life in stopped}
+        away = [life for life in stopped if life.id not in in_table(w)]
+        assert len(in_table(w)) == 1 + 3
+        assert [life.types[-1] for life in away] == ["changed"] * len(away)
+        for life in stopped:
+            reply = life.reply(life.post(Again(process=life.id)))
+            assert isinstance(reply, OfProcess)
+            life.exit(0)
+            life.post(Stop(process=life.id))
+            life.advance(1)
+        journalled.check()
+
+
 def test_its_key_is_its_own() -> None:
     """One that comes back finds that another was started with its key, and leaves it that."""
     with managed(exited=1) as (w, _):
