@@ -25,7 +25,7 @@ IDENTITIES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=60)
 @given(IDENTITIES)
 def test_there_and_back(identity: Identity) -> None:
     """Bytes of no encoding, words and durations included."""

@@ -83,7 +83,7 @@ SAVED = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=60)
 @given(SAVED)
 def test_there_and_back(saved: Saved) -> None:
     """All of it; that no channel is closed is left out, and means the same."""
