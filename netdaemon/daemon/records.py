@@ -26,8 +26,8 @@ PAGE = 256
 # Records that are looked at in one turn for whoever selects: with their labels, some milliseconds.
 LOOK = 256
 
-# Processes that are forgotten in one turn.
-PRUNE = 64
+# Processes that are forgotten in one turn: a few milliseconds.
+PRUNE = 16
 
 # A time in microseconds has no more digits in the next 200,000 years.
 CREATED_DIGITS = 19
@@ -156,9 +156,9 @@ class Records:
                         self._table.remove(one, principal)
                     count += 1
                 if not number % PRUNE:
-                    # Not faster than they are journalled.
-                    await self._journal.flush()
                     await deferLater(self._reactor, 0)
+            # Not faster than they are journalled.
+            await self._journal.flush()
         return count
 
     def _prunable(self, one: Process | Stored, matches: Match | None, before: int) -> bool:
