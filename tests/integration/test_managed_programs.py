@@ -126,7 +126,7 @@ def logged(games: Games, name: str) -> bytes:
 
 def decode(files: list[Path]) -> bytes:
     """What CRI lines stand for, by their description and with nothing of ours."""
-    output = b""
+    output = bytearray()
     for file in files:
         octets = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         for line in octets.split(b"\n")[:-1]:
@@ -134,7 +134,7 @@ def decode(files: list[Path]) -> bytes:
             assert re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", when), line
             assert stream in (b"stdout", b"stderr"), line
             output += text + {b"F": b"\n", b"P": b""}[kind]
-    return output
+    return bytes(output)
 
 
 @contextlib.contextmanager
