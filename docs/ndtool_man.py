@@ -14,9 +14,13 @@ from netdaemon.cli.group import ndtool
 SEE_ALSO = "twistd(1), signal(7), pty(7)"
 
 EXIT_CODES = (
-    ("0", "Done."),
-    ("124", "A wait was given up (--timeout)."),
-    ("125", "ndtool failed: wrong usage, no daemon, refused, not answered, connection lost, output not writable."),
+    ("0", "Done; also where there was nothing to do."),
+    ("124", "It was given up (--timeout)."),
+    (
+        "125",
+        "ndtool failed, or the daemon refused: wrong usage, no daemon, no such process, not stopped, not answered, "
+        "connection lost, output not writable; of several processes, with one of them at least.",
+    ),
     ("126", "start: the program is there and cannot be executed."),
     ("127", "start: the program, or the interpreter that its first line names, is not there."),
     ("128+N", "wait: the process was ended by signal N. start, attach: detached because of signal N (130: Ctrl-C)."),
@@ -27,6 +31,7 @@ ENVIRONMENT = (
     ("NETDAEMON_SOCKET", "The daemon's socket. No daemon is started where it is set."),
     ("XDG_RUNTIME_DIR", "If it is the user's own, the socket is netdaemon/netdaemon.sock in it by default."),
     ("TERM", "The kind of terminal that start -t gives."),
+    ("NO_COLOR", "If it is set, list has no colours."),
 )
 
 FILES = (

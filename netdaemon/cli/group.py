@@ -27,12 +27,13 @@ from netdaemon.cli.reach import Reach
 from netdaemon.errors import NetdaemonError
 
 EPILOG = """\
-PROCESS is an id, a name, or the beginning of an id that no other begins with. The daemon's socket is the one that
---socket or NETDAEMON_SOCKET names, else the user's own; if nothing answers there, a daemon is started.
+PROCESS is an id, a name, or the beginning of an id that no other begins with; where there may be several, a pattern,
+too, or in its place -l KEY=VALUE or --all. The daemon's socket is the one that --socket or NETDAEMON_SOCKET names, else
+the user's own; if nothing answers there, a daemon is started.
 
-Exit codes: 0 done; 125 ndtool failed (usage, no daemon, refused, connection lost); 126 program not executable; 127
-program not found; 124 a wait was given up; 128+N ended or detached by signal N. start, attach and wait give the
-process's own.
+Exit codes: 0 done; 124 given up (--timeout); 125 ndtool failed or the daemon refused (usage, no daemon, connection
+lost); 126 program not executable; 127 program not found; 128+N ended or detached by signal N. start, attach and wait
+give the process's own.
 """
 
 
