@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -95,14 +96,21 @@ def _stop(one: Chosen, steps: tuple[Step, ...] | None, *, now: bool = False) -> 
     from netdaemon.errors import AlreadyExited
     from netdaemon.wire.commands import Kill, Stop
     from netdaemon.wire.records import Scope, State
+    from netdaemon.wire.specs import Step
 
+    killed = False
     if now and one.record.state is State.STOPPING:
         # A stop that has begun is joined, and its steps may take their time.
         try:
             yield Kill(process=one.id, signal=9, scope=Scope.TREE)
+            killed = True
         except AlreadyExited:
             pass
-    return (yield Stop(process=one.id, steps=steps))
+    answer = yield Stop(process=one.id, steps=steps)
+    if killed and answer.already:
+        # It was quick to die of it.
+        return replace(answer, already=False, step=str(Step(kill=True)))
+    return answer
 
 
 def _stopped(job: Job) -> str:
