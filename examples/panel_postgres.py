@@ -263,8 +263,11 @@ class Panel:
                 # Perhaps it was done, or somebody else was quicker: what is so now decides.
                 self._again.add(id)
                 continue
-            except (NetdaemonError, TypeError, ValueError) as error:
-                trouble = str(error)
+            except psycopg.Error:
+                raise
+            except Exception as error:
+                # Whatever is wrong with one server, or with what its row says, the others are well.
+                trouble = str(error) or repr(error)
             await self._do(self._database.ask, TROUBLE, id=id, text=trouble)
             (self._troubled.discard if trouble is None else self._troubled.add)(id)
         self._looking.discard(id)

@@ -38,6 +38,10 @@ ROUNDS = 50 if LONG else 10
 # Seconds until all is as it is wanted, on a busy machine: a server may have to be tried again.
 SETTLED = 120.0
 
+# What users want, as often as they do, and of how many servers at least.
+WANTED = ("running", "running", "running", "stopped", "absent")
+FEWEST = 5
+
 # A server: one process, that does as it is told.
 SERVER = "while read -r line; do case $line in stop) exit 0;; crash) exit 3;; esac; done"
 
@@ -316,17 +320,43 @@ def test_crash_is_told(hosting: Hosting) -> None:
     ]
 
 
+# What is wrong in a row, and a word of what it is told with.
+WRONG = {
+    "argv = '{/usr/bin/no-such-program}'": "no-such-program",
+    "argv = '{}'": "argv",
+    "argv = '{/bin/true,NULL}'": "None",
+    """stop = '[{"shout": "stop"}]'""": "shout",
+    """stop = '[{"stdin": 5}]'""": "encode",
+    """stop = '[{"stdin": "stop"}, {"wait": 1.5}]'""": "1.5",
+    """stop = '"quit"'""": "str",
+    """env = '{"A": 1}'""": "1",
+    "env = '5'": "int",
+    "cwd = 'here'": "cwd",
+    "cwd = '/no/such/directory'": "stage cwd",
+    "restart = 'sometimes'": "sometimes",
+    "name = repeat('x', 1000)": "labels",
+}
+
+
 def test_trouble_is_of_one(hosting: Hosting) -> None:
     """What cannot be is told in its row; the others go on, and it is well once it is mended."""
-    hosting.insert(1, "/usr/bin/no-such-program")
-    hosting.insert(2, stop=json.dumps([{"shout": "stop"}]))
-    hosting.insert(3)
-    until(hosting, 3, lambda row: row["state"] == "running")
-    assert "no-such-program" in until(hosting, 1, lambda row: row["trouble"])["trouble"]
-    assert "shout" in until(hosting, 2, lambda row: row["trouble"])["trouble"]
-    hosting.update(1, "argv = %s", hosting.argv(1, "mended"))
-    hosting.update(2, "stop = %s", STOP)
+    hosting.insert(1)
+    for id, wrong in enumerate(WRONG, 2):
+        with hosting.sql.transaction():
+            hosting.insert(id)
+            hosting.update(id, wrong)
+    hosting.insert(100)
+    for id, word in enumerate(WRONG.values(), 2):
+        assert word in until(hosting, id, lambda row: row["trouble"])["trouble"]
+        assert hosting.children(id) == []
+    for id in (1, 100):
+        until(hosting, id, lambda row: row["state"] == "running")
+        assert hosting.row(id)["trouble"] is None
+    for id in range(2, 2 + len(WRONG)):
+        hosting.update(id, "name = 'mended', argv = %s, stop = %s, env = '{}'", hosting.argv(id, "mended"), STOP)
+        hosting.update(id, "cwd = '/', restart = 'always'")
     hosting.settled()
+    assert "tried again" not in hosting.told()
 
 
 def test_by_hand(hosting: Hosting) -> None:
@@ -434,9 +464,9 @@ def change(hosting: Hosting, chance: Random) -> None:
     ids = [row["id"] for row in hosting.rows("SELECT id FROM servers ORDER BY id")]
     id = chance.choice(ids) if ids else 0
     what = chance.randrange(8)
-    if what == 0 or len(ids) < 3:
+    if what == 0 or len(ids) < FEWEST:
         hosting.last += 1
-        hosting.insert(hosting.last, wanted=chance.choice(("running", "stopped")), stop=chance.choice((None, STOP)))
+        hosting.insert(hosting.last, wanted=chance.choice(WANTED), stop=chance.choice((None, STOP)))
     elif what == 1:
         hosting.sql.execute("DELETE FROM servers WHERE id = %s", (id,))
     elif what == 2:
@@ -448,4 +478,4 @@ def change(hosting: Hosting, chance: Random) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     else:
-        hosting.update(id, "wanted = %s", chance.choice(("running", "running", "stopped", "absent")))
+        hosting.update(id, "wanted = %s", chance.choice(WANTED))
