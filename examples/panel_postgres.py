@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -107,20 +108,18 @@ class Database:
     """The tables. It blocks: all of it is called in one thread, one call after the other."""
 
     def __init__(self, conninfo: str) -> None:
-        self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
-        self.bell = psycopg.connect(conninfo, autocommit=True)
-        # It is the connection that writes which has the lock: nobody writes after it has lost that.
-        if not self.ask("SELECT pg_try_advisory_lock(hashtext('netdaemon panel')) AS ours")[0]["ours"]:
-            self.close()
-            raise AnotherPanel("another panel works on this database")
-        if self.ask("SELECT to_regclass('servers') AS found")[0]["found"] is None:
-            with self._connection.transaction():
-                self._connection.execute(SCHEMA.read_bytes())
-        self.bell.execute("LISTEN servers")
-
-    def close(self) -> None:
-        self.bell.close()
-        self._connection.close()
+        with ExitStack() as opened:
+            connected = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
+            self._connection = opened.enter_context(closing(connected))
+            # It is the connection that writes which has the lock: nobody writes after it has lost that.
+            if not self.ask("SELECT pg_try_advisory_lock(hashtext('netdaemon panel')) AS ours")[0]["ours"]:
+                raise AnotherPanel("another panel works on this database")
+            if self.ask("SELECT to_regclass('servers') AS found")[0]["found"] is None:
+                with self._connection.transaction():
+                    self._connection.execute(SCHEMA.read_bytes())
+            self.bell = opened.enter_context(closing(psycopg.connect(conninfo, autocommit=True)))
+            self.bell.execute("LISTEN servers")
+            self.close = opened.pop_all().close
 
     def ask(self, question: str, **values: object) -> list[dict[str, Any]]:
         answer = self._connection.execute(question.encode(), values)

@@ -112,8 +112,8 @@ class Hosting:
         self.sql.close()
         for panel in self.panels:
             ended = panel.poll()
-            panel.send_signal(signal.SIGTERM)
-            panel.wait(30)
+            panel.kill()
+            panel.wait()
             assert ended is None, f"a panel ended with {ended}:\n{self.told()}"
         assert "Traceback" not in self.told(), self.told()
 
@@ -334,7 +334,7 @@ WRONG = {
     "cwd = 'here'": "cwd",
     "cwd = '/no/such/directory'": "stage cwd",
     "restart = 'sometimes'": "sometimes",
-    "name = repeat('x', 1000)": "labels",
+    "name = repeat('x', 1000)": "title",
 }
 
 
@@ -457,6 +457,25 @@ def test_kills(hosting: Hosting, figure: Figure) -> None:
     events = len(hosting.rows("SELECT number FROM history"))
     what = f"panel, daemon or both killed {ROUNDS} times, {changes} changes:"
     figure(f"{what} events lost or applied twice", f"0 of {events}", "0")
+
+
+def test_restart_is_done_once(hosting: Hosting) -> None:
+    """What was asked for once is done once, whoever is killed meanwhile."""
+    chance = Random("once")
+    hosting.sql.execute(SLOW)
+    hosting.insert(1)
+    hosting.settled()
+    for number in range(ROUNDS // 2):
+        hosting.update(1, "retired = NULL")
+        time.sleep(chance.uniform(0, 0.1))
+        hosting.kill()
+        if number % 3 == 2:
+            hosting.daemon.kill()
+            hosting.daemon.start()
+        hosting.start()
+        hosting.daemon.ready()
+        hosting.settled()
+        assert hosting.row(1)["generation"] == number + 2
 
 
 def change(hosting: Hosting, chance: Random) -> None:
