@@ -376,6 +376,23 @@ def test_by_hand(hosting: Hosting) -> None:
     hosting.settled()
 
 
+def test_of_somebody_else(hosting: Hosting) -> None:
+    """A process that has the name of a row's is none of ours, whatever the row wants."""
+    with blocking.connect(hosting.daemon.path) as client:
+        other = client.start(["/bin/sleep", "1000"], name="server-1", labels={"db_id": "1"}, attach=False).id
+        hosting.insert(1)
+        hosting.insert(2)
+        until(hosting, 2, lambda row: row["state"] == "running")
+        assert "server-1" in until(hosting, 1, lambda row: row["trouble"])["trouble"]
+        hosting.update(1, "wanted = 'absent'")
+        until(hosting, 1, lambda row: row["trouble"] is None)
+        hosting.sql.execute("DELETE FROM servers WHERE id = 1")
+        hosting.sql.execute("DELETE FROM servers WHERE id = 2")
+        eventually(lambda: "panel/2" not in hosting.records())
+        assert client.inspect(other).state is State.RUNNING
+        assert hosting.rows("SELECT * FROM history WHERE process = %s", other) == []
+
+
 def test_one_panel_at_a_time(hosting: Hosting) -> None:
     """A second one waits, and takes over when the first is dead."""
     hosting.insert(1)
