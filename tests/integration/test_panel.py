@@ -189,11 +189,14 @@ class Hosting:
     def check(self) -> None:
         """Nothing has gone back, and the history is what the daemon has told, each once."""
         assert self.rows("SELECT * FROM backwards") == []
-        history = self.rows("SELECT * FROM history ORDER BY number")
+        with self.sql.transaction():
+            # Both as they are at one moment: events of servers without a row may come still.
+            self.sql.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            history = self.rows("SELECT * FROM history ORDER BY number")
+            [row] = self.rows("SELECT cursor FROM cursor")
         again = Counter((one["process"], one["cursor"]) for one in history)
         assert max(again.values(), default=1) == 1, again.most_common(5)
         # In the daemon's own words, from the beginning up to where the panel is.
-        [row] = self.rows("SELECT cursor FROM cursor")
         told = []
         with blocking.connect(self.daemon.path) as client:
             watch = client.watch("label.db_id=*", since=self.began)
