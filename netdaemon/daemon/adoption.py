@@ -142,6 +142,9 @@ def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper
     if INPUT in roles:
         stdin.adopt(roles.pop(INPUT))
     process = Process.adopted(saved, spool, stdin, reactor)
+    if not launching and saved.status is None:
+        # What it has told is told again before it goes on, and with it what it is now.
+        process.current.pid = pid or None
     if launching and over:
         table.launch_adopted(process, name)
         return
