@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -41,11 +42,7 @@ def adopt(entries: Iterable[Entry], table: ProcessTable, keeper: IKeeper, reacto
     for id, runs in together.items():
         read = _read(id, runs)
         if isinstance(read, _Removed):
-            if read.saved is not None:
-                table.on_gone(read.saved)
-            for name, _, roles in runs.values():
-                keeper.forget(name)
-                close_all(roles.values())
+            table.finish_removal(read.saved, partial(_let_go, runs, keeper))
             continue
         ids.add(id)
         if read is not None:
@@ -71,11 +68,14 @@ def _kept(saved: Saved, runs: dict[str, Entry]) -> str:
 def _only(saved: Saved, runs: dict[str, Entry], keeper: IKeeper) -> Entry:
     """The entry of that; the others are over, but for what they have left behind, and are let go."""
     kept = _kept(saved, runs)
-    for name, (_, _, roles) in runs.items():
-        if name != kept:
-            keeper.forget(name)
-            close_all(roles.values())
+    _let_go({name: entry for name, entry in runs.items() if name != kept}, keeper)
     return runs[kept]
+
+
+def _let_go(runs: dict[str, Entry], keeper: IKeeper) -> None:
+    for name, _, roles in runs.values():
+        keeper.forget(name)
+        close_all(roles.values())
 
 
 @dataclass(frozen=True)

@@ -130,12 +130,12 @@ class Chronicle:
         """See to what is in the database and not among *known*, which the keeper had."""
         try:
             unfinished = self.database.unfinished()
-            self._table.archives = self.database.finished_count() > 0
+            self._table.archives = self._table.archives or self.database.finished_count() > 0
         except DatabaseFailed as error:
             _log.error("what ran before cannot be seen: {error}", error=error)
             unfinished = []
         for stored in unfinished:
-            if stored.id not in known:
+            if stored.id not in known and not self._table.knows(stored.id):
                 try:
                     self._lost(stored)
                 except ValueError as error:

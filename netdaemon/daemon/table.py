@@ -81,6 +81,8 @@ class ProcessTable:
         # Those that are to be let go when the journal has what they have told; and the ids of those removed.
         self._leaving: dict[str, Process] = {}
         self.gone: set[str] = set()
+        # Those that another daemon was removing: the number that the journal has to have, and what lets them go then.
+        self._removals: dict[str, tuple[int, Callable[[], None]]] = {}
         # Whether there may be some in the database only.
         self.archives = False
         # Those that may have left something behind, and when that is looked for.
@@ -528,14 +530,32 @@ class ProcessTable:
         self._kept.pop(process.id, None)
         process.let_go()
 
+    def finish_removal(self, saved: Saved | None, let_go: Callable[[], None]) -> None:
+        """See to the end of a removal that another daemon was in the middle of.
+
+        :param saved: what it was; None: that is not known.
+        :param let_go: called when there is no need any more to have it kept.
+        """
+        if saved is None or not saved.pending:
+            let_go()
+            return
+        id = saved.identity.id
+        self.gone.add(id)
+        last = saved.pending[-1]
+        self.archives = self.archives or last.type is not Happening.REMOVED
+        self._removals[id] = last.number, let_go
+        self.on_gone(saved)
+
     def journalled(self, id: str, number: int) -> None:
         """The journal has what this process has told, up to that number."""
+        if id in self._removals and number >= self._removals[id][0]:
+            self._removals.pop(id)[1]()
         process = self._processes.get(id) or self._leaving.get(id)
         if process is not None:
             process.journalled(number)
             if id in self._leaving and not process.untold:
                 self._let_go(self._leaving.pop(id))
-        if id not in self._leaving:
+        if id not in self._leaving and id not in self._removals:
             self.gone.discard(id)
 
     def _has_exited(self, process: Process) -> None:
@@ -592,6 +612,9 @@ class ProcessTable:
         for process in self._leaving.values():
             self._let_go(process)
         self._leaving.clear()
+        for _, let_go in self._removals.values():
+            let_go()
+        self._removals.clear()
         self._notify.close()
 
     def leave(self) -> None:
