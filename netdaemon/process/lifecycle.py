@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from netdaemon.errors import NetdaemonError, NotRunning, NotStopped, Refusal
+from netdaemon.keeper.child import Launched, has_exited
 from netdaemon.process.readiness import Readiness
 from netdaemon.process.restarting import GivenUp, Restarting
 from netdaemon.process.stopping import Stopping, steps_of
@@ -86,6 +87,8 @@ class Lifecycle:
             told["due"] = self.due
         if self._stopping is not None:
             told["stop"] = self._stopping.saved()
+        if self._worked is not None:
+            told["worked"] = self._worked
         restarting = self._restarting.saved()
         if any(restarting.values()):
             told["restarting"] = restarting
@@ -98,6 +101,7 @@ class Lifecycle:
         self._again = saved.get("again", False)
         self._typed_stop = saved.get("typed", False)
         self.due = saved.get("due")
+        self._worked = saved.get("worked")
         if "restarting" in saved:
             self._restarting.restore(saved["restarting"])
         stop = saved.get("stop")
@@ -108,10 +112,17 @@ class Lifecycle:
     def resume(self) -> None:
         """Go on."""
         process = self._process
-        if process.state is State.BACKOFF:
+        run = process.current
+        if self._worked is not None:
+            self.settled()
+        elif process.state is State.BACKOFF and self._backoff is None:
             self._arm()
-        elif process.current.launched is not None and process.current.status is None:
-            self._watch()
+        elif run.launched is not None and run.status is None and not _has_exited(run.launched):
+            if run.fault:
+                # That was told, and the daemon killed before it had acted on it, perhaps.
+                process.kill_all()
+            else:
+                self._watch()
             if self._stopping is not None:
                 self._stopping.go()
 
@@ -289,6 +300,8 @@ class Lifecycle:
         worked, self._worked = self._worked, None
         if worked is not None:
             self.on_leftovers(self._process)
+            # That it was done; and whom it has met is told.
+            self._process.save()
             self._answer_stop(worked)
         if self._process.state is State.BACKOFF:
             self._arm()
@@ -488,6 +501,11 @@ class Lifecycle:
         for one in stoppers:
             one.errback(NotRunning(gone, process=process.id))
         self._refuse_start(NotRunning(gone, process=process.id))
+
+
+def _has_exited(launched: Launched) -> bool:
+    """Whether that is so by now, though nobody has told it."""
+    return launched.pidfd < 0 or has_exited(launched.pidfd)
 
 
 def _now() -> int:
