@@ -171,14 +171,17 @@ class Round:
         (self.world.directory / f"{self.name}.exit").touch()
 
     def arm(self) -> None:
-        """From here on whoever comes to the points is killed."""
+        """From here on whoever comes to the first of the points is killed."""
         self._keeper = keeper_pid(self.world.path)
-        for point in self.points:
+        self._arm(0)
+
+    def _arm(self, number: int) -> None:
+        for point in self.points[number : number + 1]:
             (self._flags / point).touch()
 
     def survive(self) -> None:
-        """Have it die at all the points, and the next one start."""
-        for point in self.points:
+        """Have it die at all the points, one after the other, and the next one start each time."""
+        for number, point in enumerate(self.points, 1):
             if point in keeper_points.POINTS:
                 eventually(lambda: not self._left())
                 self.world.successor(self._keeper or -1)
@@ -188,6 +191,7 @@ class Round:
                 except Exception:
                     raise AssertionError(f"not come to: {self._left()}; {told(self.watcher.of(self.id))}") from None
                 assert code == -9, self.world.told()[-4000:]
+                self._arm(number)
                 self.world.start()
         self.world.ready()
         assert not self._left()
@@ -509,7 +513,7 @@ def prune(one: Round) -> None:
     for other in several:
         one.watcher.until(other.id, Happening.EXITED)
     one.arm()
-    asked = one.ask(Prune(select=("all=these",)))
+    asked = one.ask(Prune(select=("label.all=these",)))
     one.survive()
     answer = asked.answer()
     assert isinstance(answer, Pruned), answer
