@@ -5,6 +5,7 @@ Afterwards the sequence goes on, or is told to have failed; nothing is done twic
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ from tests.support import LONG, Figure, keeper_pid
 from tests.survive import keeper_points, life_points, living
 from tests.survive.life_points import BETWEEN, event_points, step_points
 from tests.survive.watcher import Watcher, in_order, numbers, recorded, told
-from tests.survive.world import TWISTD, World, marked
+from tests.survive.world import TWISTD, World, kill, marked
 
 RUNNER = life_points.__file__
 ROOT = str(Path(__file__).parents[2])
@@ -223,6 +224,16 @@ class Round:
         listed = [one for one in self.world.ask(List()).processes if one.id == self.id]
         return listed[0] if listed else None
 
+    def alive(self) -> list[int]:
+        """All that live of it, as the kernel has them."""
+        ours = f"\0{self.name}\0{self.world.marker}".encode()
+        found = []
+        for pid in marked(self.world.marker):
+            with contextlib.suppress(OSError):
+                if ours in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
+
     def runs(self, generation: int) -> None:
         """Wait until that generation runs, and compare: it is the only one, and was started once."""
 
@@ -234,7 +245,7 @@ class Round:
         eventually(there)
         record = self.record()
         assert record is not None
-        assert marked(self.world.marker) == [record.pid], told(self.watcher.of(self.id))
+        assert self.alive() == [record.pid], told(self.watcher.of(self.id))
         self.is_true()
 
     def is_true(self) -> None:
@@ -717,3 +728,62 @@ def test_killed(what: str, points: tuple[str, ...], pty: bool, state: bool, worl
             one.disarm()
             worlds.close(sound=False)
     figure(f"killed in {what}, {', '.join(points)}", "gone on with", "nothing twice, all told once")
+
+
+# A daemon that finds that it has no processes is killed here, and so is the next one, which finds the same.
+LOST = (
+    (),
+    ("adoption: before a lost one is revived",),
+    ("adoption: after a lost one was revived",),
+    ("when a backoff is over",),
+    ("after the next generation was saved",),
+    ("after the next generation was asked for",),
+    ("before the next generation is known",),
+    ("after it was saved, not appended: started",),
+    ("after it was committed, not told: started",),
+    ("after the next generation was saved", "adoption: after a lost one was revived"),
+)
+
+
+@pytest.mark.parametrize("points", [pytest.param(one, id=", ".join(one) or "never again") for one in LOST])
+def test_both_killed(points: tuple[str, ...], worlds: Worlds, figure: Figure) -> None:
+    """Daemon and keeper are killed together: what should run is started again, once; the others are told to be lost."""
+    world, watcher = worlds.now(state=True)
+    sound = False
+    runs, waits, stays, ends = (Round(world, watcher, points, pty=False) for _ in range(4))
+    try:
+        runs.start(stop=steps("stdin"), restart=again_after())
+        waits.start(stop=steps("stdin"), restart=again_after(NEVER))
+        waits.have_exit()
+        watcher.until(waits.id, Happening.BACKOFF)
+        stays.start(stop=steps("stdin"), restart=Restart(policy=Policy.UNLESS_STOPPED))
+        assert isinstance(stays.ask(Stop(process=stays.id)).answer(), Stopped)
+        ends.start(stop=steps("stdin"))
+        for one in (runs, waits, stays, ends):
+            one.is_true()
+        keeper = keeper_pid(world.path)
+        assert keeper is not None
+        world.kill()
+        kill(keeper)
+        runs.arm()
+        world.start()
+        runs.survive()
+        runs.runs(2)
+        waits.runs(2)
+        watcher.until(ends.id, Happening.EXITED)
+        for pid in ends.alive():
+            kill(pid)
+        for one in (stays, ends):
+            record = one.record()
+            assert record is not None
+            assert record.state is State.EXITED
+            assert one.acts()[2, "start"] == 0
+            one.is_true()
+        for one in (runs, waits, stays, ends):
+            one.finish()
+        sound = True
+    finally:
+        if not sound:
+            runs.disarm()
+            worlds.close(sound=False)
+    figure(f"both killed, {', '.join(points) or 'once'}", "runs again", "once, and the others told to be lost")

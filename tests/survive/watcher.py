@@ -21,6 +21,9 @@ from tests.faults.wire import PATIENCE, Wire, eventually
 # Seconds after which it looks whether it is wanted any more.
 LOOK = 0.2
 
+# Of one that waits when daemon and keeper are killed together.
+LOST = "it ran when all was lost"
+
 # What may happen at any time before a process is removed.
 ANY_TIME = {
     Happening.CHANGED,
@@ -196,6 +199,9 @@ class Order:
         where, type = self._where, event.type
         if type in ANY_TIME:
             return where if where not in ("nowhere", "gone") else ""
+        if where == "waiting" and type is Happening.BACKOFF and event.detail == LOST:
+            # It need not wait any longer.
+            return where
         return {
             ("nowhere", Happening.CREATED): "not started",
             ("not started", Happening.STARTED): "running",
