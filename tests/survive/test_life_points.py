@@ -556,7 +556,8 @@ def logged(one: Round) -> None:
 
 Scenario = Callable[[Round], None]
 
-NOTED = ("before it is saved: {}", "after it was saved, not appended: {}")
+SAVED = "after it was saved, not appended: {}"
+NOTED = "before it is saved: {}", SAVED
 
 
 def noted(*types: str) -> tuple[str, ...]:
@@ -695,23 +696,75 @@ ENDINGS = (
     "keeper: after forget",
 )
 
-# Points that one of the two ways of a start does not come to.
-NOT_BY: dict[bool, frozenset[str]] = {False: frozenset(), True: frozenset()}
-
-# What `make test` does; the others are those that differ least from one of these.
-SHORT: frozenset[tuple[str, Points]] = frozenset()
+# What `make test` does; each of the others differs little from one of these. By a pipe with a state directory,
+SHORT: dict[str, tuple[Points, ...]] = {
+    "STOP by a line": (
+        SAVED.format("stopping"),
+        SAVED.format("exited"),
+        *step_points("stdin")[1:],
+        SETTLED[0],
+        ("after a step was noted: stdin", GONE_ON[1]),
+    ),
+    "STOP by a signal": (*step_points("wait")[2:], *step_points("signal"), "in the middle of its commit: step"),
+    "STOP by a kill": step_points("kill")[1:2],
+    "STOP in vain": (SAVED.format("not-stopped"),),
+    "RESTART by a line": (
+        SAVED.format("stopping"),
+        "after a step was noted: stdin",
+        SAVED.format("exited"),
+        "before the next generation is known",
+    ),
+    "RESTART by a signal": step_points("signal")[1:2],
+    "RESTART of what has exited": BETWEEN[1:3],
+    "backoff": (
+        *noted("backoff"),
+        *BETWEEN,
+        *noted("started"),
+        "after it was committed, not told: started",
+        (SAVED.format("backoff"), GONE_ON[0]),
+        ("after the next generation was saved", LAUNCHED_AGAIN[1]),
+        *OF_KEEPERS[False],
+    ),
+    "STOP of what waits": (SAVED.format("stopping"),),
+    "a start that fails": ("before a failed launch is known", SAVED.format("not-started")),
+    "ready by output": ("before it is seen to be ready",),
+    "ready by word": ("before it is seen to be ready", SAVED.format("ready")),
+    "not ready": (SAVED.format("not-ready"),),
+    "watchdog": (SAVED.format("watchdog"),),
+    "leftovers": ("before leftovers are killed",),
+    "REMOVE": (
+        SAVED.format("removed"),
+        "before one is forgotten",
+        (SAVED.format("removed"), "adoption: after a removal was told"),
+    ),
+    "PRUNE": ("in the middle of a prune",),
+    "CHANGE": (SAVED.format("changed"), "in the middle of its commit: changed"),
+    "log": ("after a log was written, not saved", "after a log was set aside"),
+}
+# and on a terminal without one.
+SHORT_TERMINAL: dict[str, tuple[Points, ...]] = {
+    "STOP by a line": ("after a step was noted: stdin",),
+    "backoff": (BETWEEN[4], BETWEEN[5], BETWEEN[6], OF_KEEPERS[True][1]),
+}
 
 
 def cases() -> Iterator[Any]:
     """All of them, or the short form."""
     for pty in (False, True):
         for state in (True, False):
-            for what, (_, all_points) in TABLE.items():
-                for point in (*all_points, *(OF_KEEPERS[pty] + ENDINGS if what == "backoff" else ())):
-                    points = (point,) if isinstance(point, str) else point
-                    if NOT_BY[pty].isdisjoint(points) and (LONG or (not pty and state)):
-                        where = f"{'terminal' if pty else 'pipes'}, {'state' if state else 'no state'}"
-                        yield pytest.param(what, points, pty, state, id=f"{what}, {', '.join(points)}, {where}")
+            for what, (_, points) in TABLE.items():
+                every: tuple[Points, ...] = (*points, *(OF_KEEPERS[pty] + ENDINGS if what == "backoff" else ()))
+                short: tuple[Points, ...] = ()
+                if pty != state:
+                    short = (SHORT_TERMINAL if pty else SHORT).get(what, ())
+                assert set(short) <= set(every), set(short) - set(every)
+                for point in every if LONG else short:
+                    yield _case(what, (point,) if isinstance(point, str) else point, pty, state)
+
+
+def _case(what: str, points: tuple[str, ...], pty: bool, state: bool) -> Any:
+    where = f"{'terminal' if pty else 'pipes'}, {'state' if state else 'memory'}"
+    return pytest.param(what, points, pty, state, id=f"{what}, {', '.join(points)}, {where}")
 
 
 @pytest.mark.parametrize(("what", "points", "pty", "state"), list(cases()))
@@ -727,7 +780,8 @@ def test_killed(what: str, points: tuple[str, ...], pty: bool, state: bool, worl
         if not sound:
             one.disarm()
             worlds.close(sound=False)
-    figure(f"killed in {what}, {', '.join(points)}", "gone on with", "nothing twice, all told once")
+    where = f"{'terminal' if pty else 'pipes'}, {'state' if state else 'memory'}"
+    figure(f"killed in {what}, {', '.join(points)}, {where}", "gone on with", "nothing twice, all told once")
 
 
 # A daemon that finds that it has no processes is killed here, and so is the next one, which finds the same.
@@ -745,7 +799,9 @@ LOST = (
 )
 
 
-@pytest.mark.parametrize("points", [pytest.param(one, id=", ".join(one) or "never again") for one in LOST])
+@pytest.mark.parametrize(
+    "points", [pytest.param(one, id=", ".join(one) or "never again") for one in (LOST if LONG else LOST[:9:3])]
+)
 def test_both_killed(points: tuple[str, ...], worlds: Worlds, figure: Figure) -> None:
     """Daemon and keeper are killed together: what should run is started again, once; the others are told to be lost."""
     world, watcher = worlds.now(state=True)
