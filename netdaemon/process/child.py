@@ -58,4 +58,6 @@ class Child(ProcessProtocol):
         self._process.child_exited(self.transport.status)  # type: ignore[attr-defined]
 
     def processEnded(self, reason: Failure) -> None:
+        # It has this: let go, the two are freed at once.
+        self.transport = None
         self._process.child_ended()

@@ -11,6 +11,10 @@ from netdaemon.process.streams import Input, TerminalInput
 from netdaemon.watching import RETRY
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 class Feeding:
     """Moves what waits in *stdin* to a child.
 
@@ -75,11 +79,14 @@ class Feeding:
 
     def _close(self) -> None:
         if self._entry is not None:
+            on_closed = self._on_closed
             self.abandon()
-            self._on_closed()
+            on_closed()
 
     def abandon(self) -> None:
         """Close everything and tell nobody."""
+        # Whoever is told has this: let go, the two are freed at once.
+        self._on_closed = _nothing
         entry, self._entry = self._entry, None
         if entry is not None:
             entry.close()

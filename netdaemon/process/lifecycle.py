@@ -502,6 +502,10 @@ class Lifecycle:
             one.errback(NotRunning(gone, process=process.id))
         self._refuse_start(NotRunning(gone, process=process.id))
 
+    def part(self) -> None:
+        """Nothing becomes of it any more: let go, the two are freed at once."""
+        del self._process
+
 
 def _has_exited(launched: Launched) -> bool:
     """Whether that is so by now, though nobody has told it."""

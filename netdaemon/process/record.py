@@ -537,6 +537,7 @@ class Process:
     def let_go(self) -> None:
         """Free what is kept of it; nothing that it has told is only there."""
         self.spool.close()
+        self.life.part()
 
     def change(self, identity: Identity, principal: str) -> None:
         """It is something else from now on, or from its next start on."""

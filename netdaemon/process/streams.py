@@ -260,11 +260,17 @@ class Exit(Selectable):
 
     def __init__(self, descriptor: int, owner: OutputOwner) -> None:
         super().__init__(descriptor, owner)
-        self._owner = owner
+        self._owner: OutputOwner | None = owner
+
+    def close(self) -> None:
+        super().close()
+        # It has this: let go, the two are freed at once.
+        self._owner = None
 
     def doRead(self) -> None:
         self.unwatch()
-        self._owner.exit_seen()
+        if self._owner is not None:
+            self._owner.exit_seen()
 
     def connectionLost(self, reason: Any) -> None:
         return

@@ -358,6 +358,9 @@ class ProcessTransport:
             if told and (self._watcher is None or self._watcher.exitSaved()):
                 self._launcher.release(self._launched)
             self._exit.close()
+        # Whoever was told has this: let go, the two are freed at once.
+        self._watcher = None
+        del self._protocol
 
     # --- input -------------------------------------------------------------------------------------------------------
 
