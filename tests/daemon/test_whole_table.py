@@ -519,9 +519,9 @@ class WholeTable(RuleBasedStateMachine):
         self.ask(who, Flow(to=id, paused=paused))
 
     @precondition(lambda self: self.follows)
-    @rule(which=WHICH, size=st.sampled_from([5000, 50_000]))
-    def write_past_a_reader(self, which: int, size: int) -> None:
-        """One that has paused, and goes on afterwards."""
+    @rule(which=WHICH, size=st.sampled_from([5000, 50_000]), seconds=st.sampled_from([0, 0.5, 2.0]))
+    def write_past_a_reader(self, which: int, size: int, seconds: float) -> None:
+        """One that has paused, and goes on after a while."""
         who, id = list(self.follows)[which % len(self.follows)]
         follow = self.follows[who, id]
         self.ask(who, Flow(to=id, paused=True))
@@ -529,8 +529,41 @@ class WholeTable(RuleBasedStateMachine):
             if process_of(child.launched.id) == follow.process:
                 with contextlib.suppress(BlockingIOError, KeyError):
                     self.wrote[child] += child.write(bytes(size))
+        advance(self.w, seconds)
         self.settle()
-        self.ask(who, Flow(to=id, paused=False))
+        self.nobody_is_held_too_long()
+        if (who, id) in self.follows:
+            self.ask(who, Flow(to=id, paused=False))
+
+    @precondition(lambda self: self.alive)
+    @rule(which=WHICH)
+    def wait_for_one_that_exits(self, which: int) -> None:
+        child = self._child(which)
+        for until in Until:
+            self.ask(0, Wait(process=process_of(child.launched.id), for_=until))
+        self.nobody_waits_for_nothing()
+        child.exit(0)
+        self.settle()
+
+    @rule()
+    def exits_again_and_again(self) -> None:
+        """One that is started again at once, more often than is kept of it."""
+        client = self.clients[0]
+        id, octets = client.connection.request(
+            Start(argv=("x",), keep=4096, restart=Restart(policy=Policy.ALWAYS, delay=0))
+        )
+        self.asked[0, id] = Start(argv=("x",))
+        count = len(self.w.children)
+        client.send(octets)
+        self.settle()
+        for _ in range(points.MOST // 3):
+            if len(self.w.children) == count:
+                # There was no room for it, or it was refused.
+                return
+            count = len(self.w.children)
+            self.w.children[-1].exit(1)
+            advance(self.w, 0.01)
+        self.settle()
 
     @rule(who=WHO, which=WHICH, fails=st.booleans())
     def restart_one_that_has_exited(self, who: int, which: int, fails: bool) -> None:
