@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import select
@@ -284,6 +285,9 @@ def makeService(options: Options) -> IService:
         made = service(
             reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=lambda: _stop_soon(reactor)
         )
+        # What is there by now stays: the collector is not to walk over all of it again and again, 20 ms each time, for
+        # which everybody would have to wait.
+        gc.freeze()
         # Not in the handler itself: it may come in the middle of anything.
         signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(made.reload))
         return made

@@ -210,3 +210,20 @@ def test_its_limit_of_descriptors(
             keeper = client.info().keeper_pid
             if keeper is not None:
                 assert resource.prlimit(keeper, resource.RLIMIT_NOFILE) == limit
+
+
+def test_the_collector_passes_over_what_stays(tmp_path: Path) -> None:
+    """What is loaded is not walked over by each full collection: that would be a pause for everybody."""
+    tmp_path.chmod(0o700)
+    program = (
+        "import gc, sys; from netdaemon.tap import Options, makeService; options = Options()\n"
+        "options.parseOptions(sys.argv[1:]); makeService(options); print(gc.get_freeze_count() > 10_000)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"--socket={tmp_path}/s", "--ephemeral"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
