@@ -17,13 +17,17 @@ from netdaemon.wire.told import Happening, ProcessRecord, Stats
 # Events that are at hand for whoever watches: a burst, in about a megabyte. Who is further behind reads the database.
 RECENT = 1024
 
-# Events that are read from the database at a time for whoever is further behind.
-PAGE = 256
+# Events that are read from the database at a time for whoever is further behind: a few milliseconds.
+PAGE = 64
 
-# What an event counts for in the turn of its client: about the bytes that it has; and one that is looked at only, for
-# what those cost that are sent in the same time.
-EVENT_SIZE = 512
-EVENT_LOOKED_AT = 2048
+# What an event counts for in the turn of its client: so many bytes of output as are sent in the same time, not its own,
+# which are few; and one that is looked at only. A turn is some milliseconds, whatever is sent in it.
+EVENT_SIZE = 16384
+EVENT_LOOKED_AT = 4096
+
+# A record of a snapshot that is looked at only: it has to be decoded for that. So many are looked at in one turn.
+RECORD_LOOKED_AT = 16384
+LOOK = 64
 
 # Between the journal's instance and an event's number in a cursor.
 BETWEEN = "-"
@@ -131,7 +135,8 @@ class Subscription:
     """One WATCH of one client.
 
     :param after: the number of the last event that it knows.
-    :param snapshot: the records to tell before anything else.
+    :param snapshot: the records to tell before anything else, with a None for each that was looked at and is not to be
+        told. `look` says whether there is any.
     """
 
     def __init__(
@@ -141,22 +146,23 @@ class Subscription:
         feed: Feed,
         matches: Callable[[ProcessRecord], bool] | None,
         after: int,
-        snapshot: Iterator[ProcessRecord],
+        snapshot: Iterator[ProcessRecord | None],
     ) -> None:
         self.id = id
         self._outlet = outlet
         self._feed = feed
         self._matches = matches
         self._after = after
-        self._snapshot = snapshot
-        # The next of it, so that the last is known for that.
-        self._next_one = next(snapshot, None)
+        # None: all of it has been looked at.
+        self._snapshot: Iterator[ProcessRecord | None] | None = snapshot
+        # The next of it to be told, once there is another or none: so that the last is known for that.
+        self._held: ProcessRecord | None = None
         self._page: deque[tuple[int, Happened]] = deque()
         # What was measured last and not told yet, by process.
         self._measured: dict[str, tuple[ProcessRecord, Stats]] = {}
         self._begun = False
-        # How many events that it does not want it has come upon since it last sent anything.
-        self._passed_over = 0
+        # What it has cost to look at what it does not want, since it last sent anything.
+        self._cost = 0
         self.on_close: Callable[[], object] = lambda: None
         feed.add(self)
 
@@ -173,7 +179,26 @@ class Subscription:
     @property
     def has_snapshot(self) -> bool:
         """Whether some of the snapshot is still to be told."""
-        return self._next_one is not None
+        return self._held is not None
+
+    def look(self) -> bool:
+        """Look at some of the snapshot, for the first to be told; whether it is known, or that there is none.
+
+        :raises netdaemon.errors.InternalError: it cannot be read.
+        """
+        for _ in range(LOOK):
+            if self._held is not None or self._snapshot is None:
+                break
+            self._held = self._look_at_one()
+        return self._held is not None or self._snapshot is None
+
+    def _look_at_one(self) -> ProcessRecord | None:
+        """The next of the snapshot, if it is to be told."""
+        assert self._snapshot is not None
+        for one in self._snapshot:
+            return one
+        self._snapshot = None
+        return None
 
     def wants(self, record: ProcessRecord) -> bool:
         """Whether that process is one of those it is about."""
@@ -186,7 +211,7 @@ class Subscription:
 
     def send(self, limit: int) -> int:
         """Send one event, or pass over some; 0 if there is nothing to send, else about what that costs."""
-        self._passed_over = 0
+        self._cost = 0
         try:
             event = self._next()
         except (DatabaseFailed, InternalError) as error:
@@ -196,15 +221,23 @@ class Subscription:
         if event is not None:
             self._outlet.send_event(self.id, event)
             return EVENT_SIZE
-        return self._passed_over * EVENT_LOOKED_AT
+        return self._cost
 
     def _next(self) -> Event | None:
-        one = self._next_one
-        if one is not None:
-            self._next_one = next(self._snapshot, None)
-            # The last tells that it is the last: from there on one can go on.
-            cursor = self._feed.cursor(self._after) if self._next_one is None else ""
-            return Happened(type=Happening.SNAPSHOT, cursor=cursor, process=one, snapshot=True)
+        while self._held is not None or self._snapshot is not None:
+            one = self._held
+            following = None if self._snapshot is None else self._look_at_one()
+            if one is None:
+                self._held = following
+            elif following is not None or self._snapshot is None:
+                self._held = following
+                # The last tells that it is the last: from there on one can go on.
+                cursor = self._feed.cursor(self._after) if following is None else ""
+                return Happened(type=Happening.SNAPSHOT, cursor=cursor, process=one, snapshot=True)
+            self._cost += RECORD_LOOKED_AT
+            if self._cost >= LOOK * RECORD_LOOKED_AT:
+                # The others have their turn.
+                return None
         if not self._page:
             found = self._feed.following(self._after)
             if found is None:
@@ -216,8 +249,8 @@ class Subscription:
             self._after = number
             if self.wants(event.process):
                 return _with_cursor(event, self._feed.cursor(number))
-            self._passed_over += 1
-        if self._passed_over:
+            self._cost += EVENT_LOOKED_AT
+        if self._cost:
             # The others have their turn before the next page.
             return None
         if self._measured:

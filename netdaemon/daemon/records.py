@@ -111,12 +111,11 @@ class Records:
                     yield stored
             place = page[-1].created, page[-1].id
 
-    def matching(self, matches: Match | None) -> Iterator[ProcessRecord]:
-        """The records of all that match."""
+    def matching(self, matches: Match | None) -> Iterator[ProcessRecord | None]:
+        """The records of all that match, and a None for each that does not: there may be very many of those."""
         for one in self.select(None):
             record = record_of(one)
-            if matches is None or matches(record):
-                yield record
+            yield record if matches is None or matches(record) else None
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 

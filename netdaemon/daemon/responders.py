@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 import netdaemon
 from netdaemon.daemon import selection
@@ -263,10 +265,26 @@ def watch(daemon: DaemonService, peer: Peer, id: int, request: Watch) -> Answer:
     after = feed.last if place is None else place
     snapshot = daemon.records.matching(matches) if fresh else iter(())
     subscription = Subscription(peer, id, feed, matches, after, snapshot)
-    if request.stats is not None:
-        subscription.on_close = daemon.measure(subscription, request.stats)
-    peer.subscribe(subscription)
-    return Watching(cursor=feed.cursor(after), fresh=fresh, snapshot=subscription.has_snapshot or None)
+    looking = Deferred.fromCoroutine(_look(daemon, subscription))
+
+    def begin(_: None) -> Reply:
+        peer.check_attachments()
+        if request.stats is not None:
+            subscription.on_close = daemon.measure(subscription, request.stats)
+        peer.subscribe(subscription)
+        return Watching(cursor=feed.cursor(after), fresh=fresh, snapshot=subscription.has_snapshot or None)
+
+    def fail(failure: Failure) -> Failure:
+        subscription.close()
+        return failure
+
+    return looking.addCallback(begin).addErrback(fail)
+
+
+async def _look(daemon: DaemonService, subscription: Subscription) -> None:
+    """Find out whether there is a snapshot, some in each turn: of all that has finished it may select nothing."""
+    while not subscription.look():
+        await deferLater(daemon.reactor, 0)
 
 
 @responds_to(Reload)
