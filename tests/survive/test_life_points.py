@@ -593,6 +593,7 @@ TABLE: dict[str, tuple[Scenario, tuple[Points, ...]]] = {
     "STOP by a signal": (
         stop("signal"),
         (
+            *step_points("stdin"),
             *step_points("wait")[2:],
             *step_points("signal"),
             *event_points("step"),
@@ -601,7 +602,10 @@ TABLE: dict[str, tuple[Scenario, tuple[Points, ...]]] = {
             *both("after a step was taken: wait", *GONE_ON),
         ),
     ),
-    "STOP by a kill": (stop("kill"), (*step_points("kill"), "before all is killed", *noted("exited"))),
+    "STOP by a kill": (
+        stop("kill"),
+        (*step_points("signal"), *step_points("kill"), "before all is killed", *noted("exited")),
+    ),
     "STOP in vain": (stop_in_vain, ("before a stop is given up", *event_points("not-stopped"))),
     "RESTART by a line": (
         restart("stdin"),
@@ -616,8 +620,8 @@ TABLE: dict[str, tuple[Scenario, tuple[Points, ...]]] = {
             *both("after it was saved, not appended: exited", *GONE_ON, "when a backoff is over"),
         ),
     ),
-    "RESTART by a signal": (restart("signal"), (*step_points("signal"), *noted("exited"))),
-    "RESTART by a kill": (restart("kill"), (*step_points("kill"), *noted("exited"))),
+    "RESTART by a signal": (restart("signal"), (*step_points("stdin"), *step_points("signal"), *noted("exited"))),
+    "RESTART by a kill": (restart("kill"), (*step_points("signal"), *step_points("kill"), *noted("exited"))),
     "RESTART of what has exited": (by_hand, (*BETWEEN[1:], *event_points("started"))),
     "backoff": (
         backoff,
@@ -705,8 +709,14 @@ SHORT: dict[str, tuple[Points, ...]] = {
         SETTLED[0],
         ("after a step was noted: stdin", GONE_ON[1]),
     ),
-    "STOP by a signal": (*step_points("wait")[2:], *step_points("signal"), "in the middle of its commit: step"),
-    "STOP by a kill": step_points("kill")[1:2],
+    "STOP by a signal": (
+        # One that obeys a step has gone when the next daemon might take it again; so these do not.
+        step_points("stdin")[2],
+        *step_points("wait")[2:],
+        *step_points("signal"),
+        "in the middle of its commit: step",
+    ),
+    "STOP by a kill": (step_points("signal")[2], step_points("kill")[1]),
     "STOP in vain": (SAVED.format("not-stopped"),),
     "RESTART by a line": (
         SAVED.format("stopping"),
