@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 STDIN = 0
 READ = 64 * 1024
 
-# Seconds that the daemon may take to end its processes and itself; its own grace is well below.
-SHUTDOWN_WITHIN = 60.0
+# Seconds that the daemon may take to end its processes, some by stops of their own, and itself: it kills after 80.
+SHUTDOWN_WITHIN = 120.0
 
 
 @click.command(short_help="Send input to a process.")

@@ -152,7 +152,7 @@ def process_table(
                 visible(record.get("name") or ""),
                 record["state"],
                 str(record.get("pid") or ""),
-                duration(now - record["created"] / 1e6),
+                duration(now - (record.get("started") or record["created"]) / 1e6),
                 ending(record),
                 *((" ".join(map(visible, record["labels"])),) if labels else ()),
                 command(record["argv"]),

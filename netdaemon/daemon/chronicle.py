@@ -148,7 +148,7 @@ class Chronicle:
         number = self.database.numbers([stored.id]).get(stored.id, 0)
         restart = saved.identity.restart
         detail = LOST
-        if restart is not None and restart.policy is not Policy.NEVER:
+        if restart is not None and restart.policy is not Policy.NEVER and not _was_stopped(saved, restart.policy):
             try:
                 self._table.revive(saved, stored.record.end, stored.record.keep, number)
             except Refusal as refusal:
@@ -210,6 +210,11 @@ class Chronicle:
                 except OSError:
                     # It is only that nobody else will want it.
                     pass
+
+
+def _was_stopped(saved: Saved, policy: Policy) -> bool:
+    """Whether somebody was stopping it, for good, when it was lost."""
+    return policy is not Policy.ALWAYS and saved.life.get("stop") is not None and not saved.life.get("again")
 
 
 def record_from(saved: Saved) -> ProcessRecord:

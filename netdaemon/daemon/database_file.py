@@ -38,6 +38,10 @@ LOG_OCTETS = 16 * 1024 * 1024
 # rest.
 CACHE_KIBIBYTES = 512
 
+# Numbers of events that are left out when the machine has been started again: more than there can be in what the disk
+# had not taken.
+SKIPPED = 1_000_000
+
 # What SQLite says of a file whose content is not as it left it, a missing table or a number twice included.
 _DAMAGED = frozenset(
     {
@@ -53,7 +57,7 @@ _DAMAGED = frozenset(
 # Of a process: ``number`` is its last own one, ``n`` that of its last event, ``ended`` when it exited. What is long
 # comes last: SQLite does not read it for the sake of what stands before.
 _TABLES = """
-CREATE TABLE meta (instance TEXT NOT NULL);
+CREATE TABLE meta (instance TEXT NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE events (
     n INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, process TEXT NOT NULL, sum INTEGER NOT NULL,
     event BLOB NOT NULL);
@@ -165,11 +169,26 @@ def _prepare(writer: sqlite3.Connection, path: str) -> str:
         verdict = writer.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise DatabaseDamaged(verdict)
-    row = writer.execute("SELECT instance FROM meta").fetchone()
+    row = writer.execute("SELECT instance, boot FROM meta").fetchone()
     if row is None:
         raise DatabaseDamaged("it has no instance")
     _set_up(writer)
+    if row[1] != boot_id():
+        # What was committed last may have been lost with the power, and its numbers are known to those who were told.
+        writer.executescript(
+            f"BEGIN IMMEDIATE; UPDATE sqlite_sequence SET seq = seq + {SKIPPED} WHERE name = 'events';"
+            f"UPDATE meta SET boot = '{boot_id()}'; COMMIT"
+        )
     return str(row[0])
+
+
+def boot_id() -> str:
+    """A word for this run of the machine; the same for all where it is not told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _set_up(writer: sqlite3.Connection) -> None:
@@ -184,7 +203,7 @@ def _create(writer: sqlite3.Connection) -> str:
     # One transaction: it is a database of ours, or nothing.
     writer.executescript(
         f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; {_TABLES};"
-        f"INSERT INTO meta (instance) VALUES ('{instance}'); COMMIT"
+        f"INSERT INTO meta (instance, boot) VALUES ('{instance}', '{boot_id()}'); COMMIT"
     )
     return instance
 

@@ -412,6 +412,7 @@ class ProcessTable:
                 continue
             left = self.left_behind(process.id)
             if left:
+                process.leaves = True
                 process.tell(Happening.LEFTOVER, f"still there: {left}")
                 process.save()
 
@@ -486,6 +487,9 @@ class ProcessTable:
         :raises NotRunning: it has not; a refusal that names the way.
         """
         process.check_finished()
+        if process.leaves or not process.ended:
+            # Nobody would know of it any more.
+            self._end_leftovers(process)
         self._drop(process, principal)
 
     def _drop(self, process: Process, principal: str | None = None) -> None:

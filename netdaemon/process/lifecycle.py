@@ -367,7 +367,10 @@ class Lifecycle:
             self.due = None
             self._refuse_start(NotRunning(f"process {process.id} was stopped instead", process=process.id))
             process.stop_waiting(principal)
-        elif first:
+            first = True
+        # What it has left behind is stopped with it.
+        self.on_leftovers(process)
+        if first or process.has_news:
             process.save()
 
     def _want_stop(self, steps: Sequence[Step], principal: str) -> None:

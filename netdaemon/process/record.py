@@ -76,6 +76,7 @@ class Process:
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
     :ivar unsaved: why what was saved last is older than what is so, as errno; 0: it is not.
     :ivar passing: it is to be removed when it has exited and nobody is attached.
+    :ivar leaves: whether it has exited and something was seen that it has left behind.
     :ivar logged: how far its log has come.
     :ivar on_event: called with what has happened, once that is saved.
     """
@@ -92,6 +93,7 @@ class Process:
         self.life = Lifecycle(self, reactor)
         self.removed = False
         self.passing = False
+        self.leaves = False
         self.unsaved = 0
         # What was saved last.
         self.octets = b""
@@ -338,6 +340,11 @@ class Process:
     def untold(self) -> bool:
         """Whether some of that may not be in the journal."""
         return bool(self._pending)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it has something to tell that is not saved."""
+        return bool(self._fresh)
 
     def journalled(self, number: int) -> None:
         """The journal has its events up to that one."""

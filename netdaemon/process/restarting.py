@@ -68,7 +68,8 @@ class Restarting:
         if restart.burst:
             recent = sum(start > now - restart.interval * 1000 for start in self._starts)
             if recent >= restart.burst:
-                raise GivenUp(f"started {recent} times within {milliseconds(restart.interval)}")
+                often = "once" if recent == 1 else f"{recent} times"
+                raise GivenUp(f"started {often} within {milliseconds(restart.interval)}")
         delay = min(restart.longest, restart.delay << min(self.failures, DOUBLINGS))
         self.failures += 1
         return round(delay * (1 + JITTER * (2 * self._chance() - 1)))

@@ -386,3 +386,20 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         assert all(n == number for n, number in told.items())
         assert last >= max(told)
     assert len(told) > 20 * ROUNDS
+
+
+def test_numbers_after_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told last may not be on the disk: its numbers are nobody else's."""
+    path = str(tmp_path / "journal")
+    database = Database(path)
+    (number, _), instance = database.commit([entry("a", 1)])[0], database.instance
+    database.close()
+    database = Database(path)
+    assert database.commit([entry("a", 2)])[0][0] == number + 1
+    database.close()
+    monkeypatch.setattr(database_file, "boot_id", lambda: "another")
+    database = Database(path)
+    assert database.instance == instance
+    assert database.commit([entry("a", 3)])[0][0] == number + 2 + database_file.SKIPPED
+    assert [n for n, _ in database.events(number, 10)] == [number + 1, number + 2 + database_file.SKIPPED]
+    database.close()

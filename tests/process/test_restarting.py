@@ -99,7 +99,7 @@ def test_so_many_starts_and_no_more(burst: int) -> None:
         restarting.started(restart, now + number)
         if number + 1 < burst:
             assert restarting.delay(restart, None, fault="", up=0, now=now + number) is not None
-    with pytest.raises(GivenUp, match=f"started {burst} times within 10s"):
+    with pytest.raises(GivenUp, match=f"started {'once' if burst == 1 else f'{burst} times'} within 10s"):
         restarting.delay(restart, None, fault="", up=0, now=now + burst)
     # The first is out of the interval now.
     assert restarting.delay(restart, None, fault="", up=0, now=now + 10 * SECOND) is not None
