@@ -234,10 +234,11 @@ class Subscription:
                 # The last tells that it is the last: from there on one can go on.
                 cursor = self._feed.cursor(self._after) if following is None else ""
                 return Happened(type=Happening.SNAPSHOT, cursor=cursor, process=one, snapshot=True)
-            self._cost += RECORD_LOOKED_AT
-            if self._cost >= LOOK * RECORD_LOOKED_AT:
-                # The others have their turn.
-                return None
+            if following is None and self._snapshot is not None:
+                self._cost += RECORD_LOOKED_AT
+                if self._cost >= LOOK * RECORD_LOOKED_AT:
+                    # The others have their turn.
+                    return None
         if not self._page:
             found = self._feed.following(self._after)
             if found is None:
