@@ -16,9 +16,9 @@ from netdaemon.daemon.table import ProcessTable
 from netdaemon.interfaces import IKeeper
 from netdaemon.keeper.child import GATE, INPUT, PIDFD, RELAYS, SPOOL, STDIN, STDOUT, Launched, LaunchError
 from netdaemon.keeper.messages import close_all
+from netdaemon.process.coming_back import adopted
 from netdaemon.process.launches import launch_id, process_of
 from netdaemon.process.notify import ROLE as NOTIFY
-from netdaemon.process.record import Process
 from netdaemon.process.saved import REMOVED, Saved, was_removed
 from netdaemon.process.spool import Spool
 from netdaemon.wire.records import State
@@ -141,7 +141,7 @@ def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper
     stdin = table.stdin_of(saved)
     if INPUT in roles:
         stdin.adopt(roles.pop(INPUT))
-    process = Process.adopted(saved, spool, stdin, reactor)
+    process = adopted(saved, spool, stdin, reactor)
     if not launching and saved.status is None:
         # What it has told is told again before it goes on, and with it what it is now.
         process.current.pid = pid or None

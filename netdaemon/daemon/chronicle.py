@@ -116,7 +116,7 @@ class Chronicle:
             self.journal.append(
                 Entry(
                     process=process.id,
-                    number=process.number,
+                    number=process.events.number,
                     event=snapshot,
                     saved=process.octets,
                     finished=process.finished and not process.life.comes_back,

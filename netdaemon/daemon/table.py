@@ -28,6 +28,7 @@ from netdaemon.errors import (
 )
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import INPUT, Launched, LaunchError
+from netdaemon.process.coming_back import lost
 from netdaemon.process.launches import launch_id
 from netdaemon.process.notify import ROLE, NotifySocket
 from netdaemon.process.record import Process
@@ -320,7 +321,7 @@ class ProcessTable:
             raise LaunchFailed(
                 f"no file for the output: {os.strerror(error.errno or 0)}", stage="spool", number=error.errno
             ) from error
-        process = Process.lost(saved, spool, self.stdin_of(saved), number, self._reactor)
+        process = lost(saved, spool, self.stdin_of(saved), number, self._reactor)
         self._created = max(self._created, identity.created)
         self._enter(process)
         process.was_lost()
@@ -515,11 +516,11 @@ class ProcessTable:
             self._files.remove(f"{name}.in")
         self._files.remove(f"{process.id}.out")
         self._notify.remove(process.id)
-        if principal is None and process.number:
+        if principal is None and process.events.number:
             self.archives = True
         if principal is not None:
             self.gone.add(process.id)
-        if process.untold:
+        if process.events.pending:
             # As long as the journal does not have it, there is no other record of what it has told.
             self._leaving[process.id] = process
         else:
@@ -556,8 +557,8 @@ class ProcessTable:
             self._removals.pop(id)[1]()
         process = self._processes.get(id) or self._leaving.get(id)
         if process is not None:
-            process.journalled(number)
-            if id in self._leaving and not process.untold:
+            process.events.journalled(number)
+            if id in self._leaving and not process.events.pending:
                 self._let_go(self._leaving.pop(id))
         if id not in self._leaving and id not in self._removals:
             self.gone.discard(id)

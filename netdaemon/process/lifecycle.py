@@ -370,7 +370,7 @@ class Lifecycle:
             first = True
         # What it has left behind is stopped with it.
         self.on_leftovers(process)
-        if first or process.has_news:
+        if first or process.events.fresh:
             process.save()
 
     def _want_stop(self, steps: Sequence[Step], principal: str) -> None:

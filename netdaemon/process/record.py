@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -16,13 +15,15 @@ from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import ExitStatus, Launched
 from netdaemon.logs.writer import Position
 from netdaemon.process.child import Child
+from netdaemon.process.describing import described, saved_of
 from netdaemon.process.holding import Holding
 from netdaemon.process.identity import Identity
 from netdaemon.process.lifecycle import BY_ITSELF, Lifecycle
 from netdaemon.process.notify import NotifySocket
+from netdaemon.process.own_events import OwnEvents
 from netdaemon.process.points import Point, Points
 from netdaemon.process.run import Run, channel_roles
-from netdaemon.process.saved import PENDING_MOST, REMOVED, Saved, Told
+from netdaemon.process.saved import REMOVED, Told
 from netdaemon.process.spool import Spool
 from netdaemon.process.stdin import Stdin
 from netdaemon.process.transport import ProcessTransport
@@ -73,6 +74,7 @@ class Process:
     :param reactor: `IReactorTime` and `IReactorFDSet`.
     :ivar current: its present generation, or its last.
     :ivar life: what becomes of it.
+    :ivar events: what it has told of.
     :ivar points: what happened, in order; readers of the spool tell it at its offset.
     :ivar unsaved: why what was saved last is older than what is so, as errno; 0: it is not.
     :ivar passing: it is to be removed when it has exited and nobody is attached.
@@ -91,6 +93,7 @@ class Process:
         self.points = Points()
         self.holding = Holding(spool, reactor)
         self.life = Lifecycle(self, reactor)
+        self.events = OwnEvents()
         self.removed = False
         self.passing = False
         self.leaves = False
@@ -103,10 +106,6 @@ class Process:
         self.on_ended: Callable[[Process], None] = lambda process: None
         self.on_event: Callable[[Process, Told], None] = lambda process, told: None
         self._reactor = reactor
-        self._number = 0
-        self._pending: tuple[Told, ...] = ()
-        # Those of them that are not yet saved.
-        self._fresh: list[Told] = []
         self._waking: Any = None
         self._lingered = False
         # Its present generation has one output, and that before had two.
@@ -116,61 +115,6 @@ class Process:
         # The record that was made last; None: what it was made of has changed, other than by bytes that came.
         self._record: ProcessRecord | None = None
         self._waits = Waits()
-
-    @classmethod
-    def adopted(cls, saved: Saved, spool: Spool, stdin: Stdin, reactor: Any) -> Process:
-        """A process of a daemon that is dead, as that saved it. If it has a child, or had one, `resume` comes next."""
-        process = cls(saved.identity, spool, stdin, reactor)
-        process.state = saved.state
-        process.passing = saved.passing
-        process.points = Points(saved.points)
-        process.logged = saved.log
-        process._number, process._pending = saved.number, saved.pending
-        terminal, merge = saved.form or (saved.identity.pty is not None, saved.identity.merge)
-        signs = saved.signs or saved.identity.signs
-        run = process.current = Run(
-            saved.identity.id, saved.generation, stdin, saved.begin, terminal=terminal, merge=merge, signs=signs
-        )
-        run.started, run.exited, run.status = saved.started, saved.exited, saved.status
-        run.ready, run.fault = saved.ready, saved.fault
-        run.closed = saved.closed_channels
-        stdin.closed = saved.stdin_closed
-        stdin.end = max(stdin.end, saved.stdin_end)
-        stdin.taken = max(stdin.taken, saved.stdin_end)
-        process.holding.expect(*spool.held())
-        process.life.restore(saved.life)
-        return process
-
-    @classmethod
-    def lost(cls, saved: Saved, spool: Spool, stdin: Stdin, number: int, reactor: Any) -> Process:
-        """A process that there is nothing left of but *saved*, and perhaps less than was: it waits to be started again.
-
-        :param number: that of its last event.
-        """
-        now = _now()
-        finished = saved.state in FINISHED
-        waited = saved.state is State.BACKOFF or finished
-        saved = replace(
-            saved,
-            state=State.BACKOFF,
-            begin=spool.end,
-            exited=saved.exited if waited else now,
-            status=saved.status if waited else ExitStatus(),
-            points=(),
-            closed=(),
-            stdin_closed=True,
-            stdin_end=saved.stdin_base,
-            life={**saved.life, "due": now, "by_hand": False, "interrupted": False, "stop": None, "again": False},
-            number=number,
-            pending=(),
-            log=None,
-        )
-        process = cls.adopted(saved, spool, stdin, reactor)
-        process.current.ended = True
-        if not waited:
-            process.tell(Happening.EXITED, "lost with its keeper")
-        process.tell(Happening.BACKOFF, None if finished else "it ran when all was lost")
-        return process
 
     def was_lost(self) -> None:
         """Tell what that has come to, and go on."""
@@ -328,69 +272,20 @@ class Process:
 
     def tell(self, happening: Happening, detail: str | None = None, principal: str = BY_ITSELF) -> None:
         """Something has happened; it is told once it is saved, which the caller sees to."""
-        self._number += 1
-        self._fresh.append(Told(self._number, happening, _now(), principal, detail))
-
-    @property
-    def number(self) -> int:
-        """That of the last event that it has told; 0: it has never told any."""
-        return self._number
-
-    @property
-    def untold(self) -> bool:
-        """Whether some of that may not be in the journal."""
-        return bool(self._pending)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether it has something to tell that is not saved."""
-        return bool(self._fresh)
-
-    def journalled(self, number: int) -> None:
-        """The journal has its events up to that one."""
-        self._pending = tuple(one for one in self._pending if one.number > number)
+        self.events.tell(happening, detail, principal)
 
     def tell_again(self) -> None:
         """Tell what the last daemon may not have told: it was not known to be in the journal."""
-        for told in self._pending:
+        for told in self.events.pending:
             self.on_event(self, told)
-
-    def as_saved(self) -> Saved:
-        """What the next daemon has to know."""
-        run = self.current
-        form = run.terminal, run.merge
-        return Saved(
-            identity=self.identity,
-            state=self.state,
-            generation=run.generation,
-            begin=run.begin,
-            started=run.started,
-            exited=run.exited,
-            status=run.status,
-            points=tuple(self.points),
-            form=None if form == (self.identity.pty is not None, self.identity.merge) else form,
-            signs=None if run.signs == self.identity.signs else run.signs,
-            closed=tuple(sorted(run.closed)),
-            stdin_base=run.stdin.base,
-            stdin_closed=run.stdin.closed,
-            stdin_end=run.stdin.taken if run.stdin.closed and not run.stdin.waiting else 0,
-            passing=self.passing,
-            ready=run.ready,
-            fault=run.fault,
-            life=self.life.saved(),
-            number=self._number,
-            pending=self._pending,
-            log=self.logged,
-        )
 
     def save(self) -> bool:
         """For the next daemon, if this one is killed; whether it could be. What has happened is told after it."""
-        fresh, self._fresh = self._fresh, []
+        fresh = self.events.take()
         if fresh:
-            self._pending = (*self._pending, *fresh)[-PENDING_MOST:]
             self._record = None
         try:
-            self.octets = self.as_saved().encode()
+            self.octets = saved_of(self).encode()
             self.spool.saved.write(self.octets)
         except OSError as error:
             if not self.unsaved:
@@ -413,11 +308,10 @@ class Process:
         """
         if principal is not None:
             self.tell(Happening.REMOVED, None, principal)
-        fresh, self._fresh = self._fresh, []
-        self._pending = (*self._pending, *fresh)
+        fresh = self.events.take()
         self._record = None
         try:
-            self.octets = self.as_saved().encode()
+            self.octets = saved_of(self).encode()
             self.spool.saved.write(REMOVED + self.octets)
         except OSError as error:
             _log.error("the removal of process {id} cannot be saved: {error}", id=self.id, error=error.strerror)
@@ -662,47 +556,8 @@ class Process:
             spool = self.spool
             if record.end == spool.end and record.begin == spool.begin and record.stdin_end == self.stdin.end:
                 return record
-        self._record = record = self._make_record()
+        self._record = record = described(self)
         return record
-
-    def _make_record(self) -> ProcessRecord:
-        identity, run, life = self.identity, self.current, self.life
-        status = run.status
-        return ProcessRecord(
-            id=identity.id,
-            name=identity.name,
-            labels=identity.labels,
-            state=self.state,
-            generation=run.generation,
-            argv=identity.argv,
-            cwd=identity.cwd,
-            pty=identity.pty,
-            merge=identity.merge,
-            owner=identity.owner,
-            pid=run.pid,
-            created=identity.created,
-            started=run.started,
-            exited=run.exited,
-            code=status.code if status else None,
-            signal=status.signal if status else None,
-            core=status.core or None if status else None,
-            begin=self.spool.begin,
-            end=self.spool.end,
-            stdin_end=run.stdin.end,
-            eof=tuple(sorted(run.closed)),
-            attached=self.attached,
-            keep=self.spool.size,
-            key=identity.key,
-            digest=identity.digest or None,
-            stop=identity.stop,
-            restart=identity.restart,
-            ready=identity.ready,
-            watchdog=identity.watchdog,
-            log=identity.log,
-            failures=life.failures or None,
-            due=life.due,
-            step=life.step,
-        )
 
     # --- what is done to it ------------------------------------------------------------------------------------------
 

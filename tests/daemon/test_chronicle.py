@@ -345,7 +345,7 @@ def test_what_is_not_understood_is_left_alone(machine: Machine) -> None:
 def process_told(process: Any) -> Any:
     from netdaemon.process.saved import Told
 
-    return Told(process.number + 1, Happening.CHANGED, 0, "", None)
+    return Told(process.events.number + 1, Happening.CHANGED, 0, "", None)
 
 
 def test_a_name_and_a_key_are_found_again(machine: Machine) -> None:

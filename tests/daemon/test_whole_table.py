@@ -728,7 +728,7 @@ class WholeTable(RuleBasedStateMachine):
         assert service.table.running <= 5
         for process in service.table:
             assert len(list(process.points)) <= points.MOST
-            assert len(process._pending) <= PENDING_MOST
+            assert len(process.events.pending) <= PENDING_MOST
             assert process.spool.end - process.spool.begin <= process.spool.size == 4096
             assert process.stdin.waiting <= WINDOW
         assert len(service.feed._recent) <= feed.RECENT

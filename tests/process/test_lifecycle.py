@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred
 
 from netdaemon.errors import AlreadyExited, Denied, LaunchFailed, NotRunning, NotStopped, StdinFull
 from netdaemon.keeper.child import ExitStatus, LaunchError
+from netdaemon.process.coming_back import adopted
+from netdaemon.process.describing import saved_of
 from netdaemon.process.identity import Identity
 from netdaemon.process.lifecycle import BY_ITSELF
 from netdaemon.process.record import Process
@@ -673,11 +675,9 @@ def test_what_is_saved_of_it_is_restored(make: Make) -> None:
 
     def check() -> None:
         saved = Saved.decode(alive.process.octets)
-        other = Process.adopted(
-            saved, Spool(os.memfd_create("out"), KEEP), alive._stdin(saved.stdin_base), MemoryReactor()
-        )
+        other = adopted(saved, Spool(os.memfd_create("out"), KEEP), alive._stdin(saved.stdin_base), MemoryReactor())
         assert json.loads(json.dumps(other.life.saved())) == saved.life
-        again = other.as_saved()
+        again = saved_of(other)
         assert (again.number, again.pending, again.points) == (saved.number, saved.pending, saved.points)
         assert (again.state, again.generation, again.ready) == (saved.state, saved.generation, saved.ready)
         other.forget()

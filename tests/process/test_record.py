@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from netdaemon.keeper.child import ExitStatus, LaunchError
+from netdaemon.process.describing import described
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.process.record import TRANSITIONS, Identity, Process
 from netdaemon.process.spool import Spool
@@ -253,7 +254,7 @@ def test_a_record_is_made_anew_when_anything_of_it_has_changed() -> None:
     seen: list[ProcessRecord] = []
 
     def look() -> None:
-        assert process.record() == process._make_record()
+        assert process.record() == described(process)
         assert process.record() is process.record()
         if process.record() not in seen:
             seen.append(process.record())
