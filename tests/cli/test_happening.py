@@ -88,11 +88,12 @@ def test_follow(ndtool: Ndtool) -> None:
         assert following.wait(PATIENCE) == -2
         assert following.stderr is not None
         assert following.stderr.read() == b""
-    with ndtool.popen("events", "-f", "--since", first["cursor"] or event["cursor"], "fol") as following:
+    with ndtool.popen("events", "-f", "--since", event["cursor"], "fol") as following:
         ndtool.ok("rm", "fol")
         assert following.stdout is not None
-        assert b"removed" in following.stdout.readline()
+        line = following.stdout.readline()
         following.kill()
+        assert b"removed" in line
 
 
 def test_usage(ndtool: Ndtool) -> None:
