@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from netdaemon.daemon import feed
-from netdaemon.errors import InternalError
+from netdaemon.daemon import feed, responders
+from netdaemon.errors import InternalError, ShuttingDown
 from netdaemon.wire.answers import Happened, Watching
 from netdaemon.wire.commands import Info, Watch
 from tests.daemon.support import Bare, World, world
@@ -60,35 +61,68 @@ def test_what_matches_is_told(
         assert found == names
 
 
-def test_others_are_answered_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it looks for the first that matches."""
-    monkeypatch.setattr(feed, "LOOK", 1)
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[Deferred[None]]:
+    """What fires when the next turn comes: in memory there is no time between two."""
+    coming: list[Deferred[None]] = []
+
+    def later(reactor: object, delay: float) -> Deferred[None]:
+        assert delay == 0
+        coming.append(Deferred())
+        return coming[-1]
+
+    monkeypatch.setattr(responders, "deferLater", later)
+    return coming
+
+
+def looking(w: World, client: Bare, records: int) -> tuple[int, list[None]]:
+    """A WATCH that looks at so many and finds none; its id, and what it has looked at."""
+    looked: list[None] = []
+
+    def matching(matches: object) -> Iterator[None]:
+        for _ in range(records):
+            looked.append(None)
+            yield None
+
+    w.daemon.service.records.matching = matching  # type: ignore[assignment]
+    return w.post(client, Watch(select=("name=nobody",))), looked
+
+
+def test_others_are_answered_meanwhile(turns: list[Deferred[None]]) -> None:
+    """It looks at so many, and others have their turn, until all of them were looked at."""
     with world() as w:
         client, other = w.client(), w.client()
-        monkeypatch.setattr(w.daemon.service.records, "matching", lambda matches: iter([None] * 1000))
-        id, octets = client.connection.request(Watch(select=("name=nobody",)))
-        client.send(octets)
-        w.reactor.turn()
-        asked, octets = other.connection.request(Info())
-        other.send(octets)
-        while not [one for one, _ in other.got if one == asked]:
-            assert w.reactor.turn()
-        assert not [one for one, _ in client.got if one == id]
-        w.daemon.settle()
+        id, looked = looking(w, client, 3 * feed.LOOK - 1)
+        for number in (1, 2):
+            assert len(looked) == number * feed.LOOK
+            assert len(turns) == number
+            w.ask(other, Info())
+            assert not [one for one, _ in client.got if one == id]
+            turns[-1].callback(None)
+            w.daemon.settle()
         assert told(client, id)[1] == []
 
 
-def test_a_client_that_leaves_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_leaves_meanwhile(turns: list[Deferred[None]]) -> None:
     """Nothing is left of its subscription."""
-    monkeypatch.setattr(feed, "LOOK", 1)
     with world() as w:
-        client = started(w)
-        client.send(client.connection.request(Watch(select=("name=nobody",)))[1])
-        while not len(w.daemon.service.feed):
-            assert w.reactor.turn()
+        client = w.client()
+        looking(w, client, 3 * feed.LOOK)
+        assert len(w.daemon.service.feed) == 1
         assert client.transport is not None
         client.transport.abortConnection()
         w.daemon.settle()
+        assert len(w.daemon.service.feed) == 0
+
+
+def test_a_daemon_that_ends_meanwhile(turns: list[Deferred[None]]) -> None:
+    """It is refused, as all that waits is."""
+    with world() as w:
+        client = w.client()
+        id, _ = looking(w, client, 3 * feed.LOOK)
+        w.daemon.stop()
+        (reply,) = (message for one, message in client.got if one == id)
+        assert isinstance(reply, ShuttingDown)
         assert len(w.daemon.service.feed) == 0
 
 
