@@ -19,7 +19,7 @@ from netdaemon.process.describing import described, saved_of
 from netdaemon.process.holding import Holding
 from netdaemon.process.identity import Identity
 from netdaemon.process.lifecycle import BY_ITSELF, Lifecycle
-from netdaemon.process.notify import NotifySocket
+from netdaemon.process.notify import ROLE, NotifySocket
 from netdaemon.process.own_events import OwnEvents
 from netdaemon.process.points import Point, Points
 from netdaemon.process.run import Run, channel_roles
@@ -102,6 +102,7 @@ class Process:
         self.octets = b""
         self.logged: Position | None = None
         self.notify: NotifySocket | None = None
+        self._launcher: ILauncher | None = None
         self.on_exited: Callable[[Process], None] = lambda process: None
         self.on_ended: Callable[[Process], None] = lambda process: None
         self.on_event: Callable[[Process, Told], None] = lambda process, told: None
@@ -161,7 +162,7 @@ class Process:
         """Another generation is about to be launched: what is left of the last is let go."""
         last = self.current
         last.abandon(finish=True)
-        self._close_notify()
+        self._silence()
         self.become(State.STARTING)
         identity = self.identity
         self.current = Run(
@@ -242,6 +243,7 @@ class Process:
 
     def _begin(self, launcher: ILauncher, launched: Launched) -> None:
         run = self.current
+        self._launcher = launcher
         run.transport = ProcessTransport(
             self._reactor, launcher, launched, self.spool, run.stdin, Child(self), run.status
         )
@@ -388,7 +390,7 @@ class Process:
         run.status = status
         run.exited = _now()
         run.pid = None
-        self._close_notify()
+        self._silence()
         state, why = self.life.exited()
         self.become(state)
         self.tell(Happening.EXITED, _words(status))
@@ -416,6 +418,13 @@ class Process:
         if self.finished:
             self._waits.answer(Until.ENDED, self.record)
             self.on_ended(self)
+
+    def _silence(self) -> None:
+        """Its generation has exited, and says nothing any more: what it could be heard by is not kept for it."""
+        launched = self.current.launched
+        if self.notify is not None and launched is not None and self._launcher is not None:
+            self._launcher.withdraw(launched, ROLE)
+        self._close_notify()
 
     def _close_notify(self) -> None:
         if self.notify is not None:
