@@ -18,9 +18,10 @@ class ILauncher(Interface):
     and a pidfd. Where it outlives this program it keeps duplicates, and has to be told of what is closed or added.
     """
 
-    def launch(id: str, spec: Any, spool: int) -> Deferred[Any]:
+    def launch(id: str, spec: Any, spool: int, shared: Any = None) -> Deferred[Any]:
         """Fork and execute *spec*, a `netdaemon.keeper.child.Spec`, for the process *id* with this spool.
 
+        :param shared: descriptors by role, as for `share`: they are shared before the program is executed.
         :return: fires with the `Launched` once the program has been executed; its descriptors belong to the
             caller then. Fails with `netdaemon.keeper.child.LaunchError`; no child is left in that case.
         """

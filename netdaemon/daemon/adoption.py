@@ -154,6 +154,8 @@ def _go_on(saved: Saved, spool: Spool, entry: Entry, table: ProcessTable, keeper
     close_all(roles.pop(role) for role in halves)
     if notify >= 0:
         table.listen_again(process, notify)
+    elif launching and GATE in roles and saved.identity.notifies:
+        table.listen_anew(process, name)
     if launching:
         child: Deferred[Any] = Deferred()
         table.adopt(process, name, child)

@@ -164,7 +164,8 @@ class ProcessTable:
                 said = self._listen_to(process)
             except OSError as error:
                 return fail(LaunchError("notify", error.errno or 0))
-        return self._launcher.launch(run.launch_id, spec_of(identity, said), process.spool.descriptor)
+        shared = None if process.notify is None else {ROLE: process.notify.fileno()}
+        return self._launcher.launch(run.launch_id, spec_of(identity, said), process.spool.descriptor, shared)
 
     def _listen_to(self, process: Process) -> list[str]:
         """Give it a socket to say something on; what its environment says of that."""
@@ -334,6 +335,15 @@ class ProcessTable:
         self._starting[process.id] = []
         self._see_to(self._launch(process), process)
 
+    def listen_anew(self, process: Process, kept: str) -> None:
+        """Hear what a process will say whose program is not yet being executed, and whose socket went with a daemon.
+
+        :param kept: by which name the launcher has it.
+        """
+        self._listen_to(process)
+        assert process.notify is not None
+        self._launcher.share(kept, ROLE, process.notify.fileno())
+
     def listen_again(self, process: Process, descriptor: int) -> None:
         """Hear what a process says that another daemon started."""
         process.notify = NotifySocket(self._reactor, descriptor, process.life.heard)
@@ -344,15 +354,6 @@ class ProcessTable:
             # What it had is the present generation's by now.
             self._launcher.forget(before)
             self._files.remove(f"{before}.in")
-        if process.notify is not None:
-            try:
-                self._launcher.share(process.current.launch_id, ROLE, process.notify.fileno())
-            except OSError as error:
-                _log.warn(
-                    "what process {id} says while there is no daemon is lost: {error}",
-                    id=process.id,
-                    error=error.strerror,
-                )
         process.run(self._launcher, launched)
         _log.info(
             "started {id} as pid {pid}: {program!r}", id=process.id, pid=launched.pid, program=process.identity.argv[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -135,12 +135,15 @@ class KeptLauncher(Signals, KeeperConversation):
 
     # --- ILauncher ---------------------------------------------------------------------------------------------------
 
-    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+    def launch(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         self._say()
         gated = self._gated or self.cgroups is not None or spec.pty is not None or self._link.revision < SPAWNS
+        gated = gated or bool(shared)
         form = GatedStart if gated else ClaimedStart
         try:
             self._starts[id] = start = form(id, spec, spool, self._link.revision >= MARKS)
+            if isinstance(start, GatedStart):
+                start.shared = shared or {}
             self._post(*start.message, descriptors=start.descriptors)
         except OSError as error:
             self._not_asked(id)
@@ -278,7 +281,17 @@ class KeptLauncher(Signals, KeeperConversation):
         # That is a duplicate of ours.
         os.close(roles.pop(SPOOL))
         self._keep(id, pid, {**roles, SPOOL: start.spool})
+        if isinstance(start, GatedStart):
+            self._share_first(id, start.shared)
         self._open_gate(Launched.of_roles(id, pid, roles), start.done)
+
+    def _share_first(self, id: str, shared: Mapping[str, int]) -> None:
+        """Share what the next daemon has to have, whatever the program does first."""
+        for role, descriptor in shared.items():
+            try:
+                self.share(id, role, descriptor)
+            except OSError as error:
+                _log.warn("{role} of process {id} is not with the keeper: {error}", role=role, id=id, error=error)
 
     def _spawned(self, id: str, pid: int) -> None:
         start = self._starts.pop(id, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from signal import SIGKILL
 from typing import Any
 
@@ -136,7 +136,7 @@ class LocalLauncher(Signals):
         launch.own_descriptors()
         limits.drop_mark()
 
-    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+    def launch(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         gated = self.cgroups is not None
         try:
             pid, roles = launch.begin(spec, gated=gated)

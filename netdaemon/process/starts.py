@@ -8,6 +8,7 @@ has to be so first, and for terminals.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 
@@ -23,10 +24,12 @@ class GatedStart:
     :ivar message: what the keeper is told, with *descriptors*.
     :param marked: whether the keeper knows of marks.
     :ivar done: fires with the `Launched` once the program is being executed, or fails with LaunchError.
+    :ivar shared: what is to be shared before the gate is opened.
     """
 
     def __init__(self, id: str, spec: Spec, spool: int, marked: bool = True) -> None:
         self.id = id
+        self.shared: Mapping[str, int] = {}
         self.done: Deferred[Launched] = Deferred()
         self.spool = spool
         pty = b"" if spec.pty is None else b"%dx%d" % spec.pty

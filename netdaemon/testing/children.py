@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -93,7 +93,7 @@ class FakeLauncher:
         self.refusals: deque[LaunchError] = deque()
         self.left: dict[str, list[int]] = {}
 
-    def launch(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+    def launch(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         if self.refusals:
             return fail(self.refusals.popleft())
         child = FakeChild(id, spec, 1000 + len(self.children))
