@@ -35,6 +35,7 @@ AROUND: tuple[tuple[Any, str, str, str], ...] = (
     (Stopping, "_over", "before a stop is given up", ""),
     (Lifecycle, "settled", "before an exit is settled", "after an exit was settled"),
     (KeptLauncher, "kill_leftovers", "before leftovers are killed", "after leftovers were killed"),
+    (KeptLauncher, "_share_first", "before its socket is shared", "after its socket was shared"),
     (Lifecycle, "_start", "when a backoff is over", ""),
     (Lifecycle, "_is_ready", "before it is seen to be ready", ""),
     (Process, "disown", "before a removal is saved", "after a removal was told"),

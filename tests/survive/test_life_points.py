@@ -186,6 +186,7 @@ class Round:
             if point in keeper_points.POINTS:
                 eventually(lambda: not self._left())
                 self.world.successor(self._keeper or -1)
+                self._handed_over()
             else:
                 try:
                     code = self.world.process.wait(PATIENCE / 2)
@@ -199,9 +200,14 @@ class Round:
         if LONG:
             # What the one knows now is what the other knew.
             self.world.successor(self.world.kill_keeper())
+            self._handed_over()
             self.world.kill()
             self.world.start()
             self.world.ready()
+
+    def _handed_over(self) -> None:
+        """Each keeper was handed everything at the first attempt."""
+        assert "there is no other" not in self.world.told(), self.world.told()[-4000:]
 
     def _left(self) -> list[str]:
         return [file.name for file in self._flags.iterdir() if not file.name.endswith(".py")]
@@ -442,7 +448,7 @@ def not_ready(one: Round) -> None:
     one.start(
         "late",
         stop=steps("stdin"),
-        ready=Ready(output=living.READY.decode().strip(), timeout=1500),
+        ready=Ready(output=living.READY.decode().strip(), timeout=3000),
         restart=again_after(),
     )
     one.arm()
@@ -461,7 +467,7 @@ def watchdog(one: Round) -> None:
         wait=False,
         stop=steps("stdin"),
         ready=Ready(notify=True),
-        watchdog=1500,
+        watchdog=3000,
         restart=again_after(),
     )
     one.survive()
@@ -575,6 +581,17 @@ TOLD_AGAIN = ("adoption: before it is told again", "adoption: after it was told 
 LAUNCHED_AGAIN = ("adoption: before a launch is begun", "adoption: after a launch was begun")
 SETTLED = ("before an exit is settled", "after an exit was settled")
 
+# What comes before a program runs that has something to say.
+HEARD = ("before its socket is shared", "after its socket was shared", "after the gate was opened")
+
+# The points at which a keeper's death makes a difference to an exit.
+ENDINGS = (
+    "keeper: before collect is answered",
+    "keeper: before release",
+    "keeper: before forget",
+    "keeper: after forget",
+)
+
 # What is killed where: one or several points for each time.
 Points = str | tuple[str, ...]
 TABLE: dict[str, tuple[Scenario, tuple[Points, ...]]] = {
@@ -652,9 +669,12 @@ TABLE: dict[str, tuple[Scenario, tuple[Points, ...]]] = {
         ready(output=living.READY.decode().strip()),
         ("before it is seen to be ready", *event_points("ready")),
     ),
-    "ready by word": (ready(notify=True), ("before it is seen to be ready", *event_points("ready"))),
+    "ready by word": (ready(notify=True), (*HEARD, "before it is seen to be ready", *event_points("ready"))),
     "not ready": (not_ready, (*event_points("not-ready"), "before all is killed", "after all was killed")),
-    "watchdog": (watchdog, (*event_points("watchdog"), "before all is killed", "after all was killed")),
+    "watchdog": (
+        watchdog,
+        (*HEARD[:2], *event_points("watchdog"), "before all is killed", "after all was killed", *ENDINGS[:2]),
+    ),
     "leftovers": (
         left_behind,
         ("before leftovers are killed", "after leftovers were killed", *event_points("leftover"), *SETTLED),
@@ -693,12 +713,6 @@ OF_KEEPERS = {
     False: ("keeper: before the spawn", "keeper: after the spawn, not told", "keeper: after spawned was told"),
     True: ("keeper: before the fork", "keeper: after the fork, not told", "keeper: after launched was told"),
 }
-ENDINGS = (
-    "keeper: before collect is answered",
-    "keeper: before release",
-    "keeper: before forget",
-    "keeper: after forget",
-)
 
 # What `make test` does; each of the others differs little from one of these. By a pipe with a state directory,
 SHORT: dict[str, tuple[Points, ...]] = {
@@ -738,9 +752,9 @@ SHORT: dict[str, tuple[Points, ...]] = {
     "STOP of what waits": (SAVED.format("stopping"),),
     "a start that fails": ("before a failed launch is known", SAVED.format("not-started")),
     "ready by output": ("before it is seen to be ready",),
-    "ready by word": ("before it is seen to be ready", SAVED.format("ready")),
+    "ready by word": (*HEARD, "before it is seen to be ready", SAVED.format("ready")),
     "not ready": (SAVED.format("not-ready"),),
-    "watchdog": (SAVED.format("watchdog"),),
+    "watchdog": (SAVED.format("watchdog"), ENDINGS[1]),
     "leftovers": ("before leftovers are killed",),
     "REMOVE": (
         SAVED.format("removed"),
