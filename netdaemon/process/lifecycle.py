@@ -297,13 +297,14 @@ class Lifecycle:
 
     def settled(self) -> None:
         """What `exited` said was told and saved."""
+        process = self._process
         worked, self._worked = self._worked, None
         if worked is not None:
-            self.on_leftovers(self._process)
+            self.on_leftovers(process)
             # That it was done; and whom it has met is told.
-            self._process.save()
+            process.save()
             self._answer_stop(worked)
-        if self._process.state is State.BACKOFF:
+        if process.state is State.BACKOFF and not process.removed:
             self._arm()
 
     def _arm(self) -> None:

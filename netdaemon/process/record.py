@@ -408,7 +408,8 @@ class Process:
                 self._waits.answer(Until.ENDED, self.record)
             self._waits.refuse(self._not_again, Until.RUNNING)
             self.on_exited(self)
-        self.life.settled()
+        if not self.removed:
+            self.life.settled()
 
     def child_ended(self) -> None:
         """Its streams are closed, too."""
