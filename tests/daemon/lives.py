@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -33,12 +33,12 @@ class Launches:
     def __init__(self, w: World) -> None:
         self._w = w
         self._launch = w.launcher.launch
-        self._waiting: list[tuple[Deferred[Launched], tuple[str, Spec, int]]] = []
+        self._waiting: list[tuple[Deferred[Launched], tuple[str, Spec, int, Mapping[str, int] | None]]] = []
         w.launcher.launch = self._wait  # type: ignore[method-assign]
 
-    def _wait(self, id: str, spec: Spec, spool: int) -> Deferred[Launched]:
+    def _wait(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         done: Deferred[Launched] = Deferred()
-        self._waiting.append((done, (id, spec, spool)))
+        self._waiting.append((done, (id, spec, spool, shared)))
         return done
 
     def go(self, error: LaunchError | None = None) -> None:

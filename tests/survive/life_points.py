@@ -111,7 +111,7 @@ def _arm_events(directory: str) -> None:
     committing: set[str] = set()
 
     def saved(self: Process) -> bool:
-        for told in self._fresh:
+        for told in self.events._fresh:
             die(directory, f"before it is saved: {told.type.value}")
         return save(self)
 

@@ -19,7 +19,7 @@ import pytest
 from netdaemon.defaults import JOURNAL_SUFFIX
 from netdaemon.errors import ConversationAborted, NoSuchProcess, NotStopped, Refusal, WrongGeneration
 from netdaemon.process.trees import leftovers, mark_of
-from netdaemon.wire.answers import Changed, OfProcess, Pruned, Stopped
+from netdaemon.wire.answers import Changed, OfProcess, Pruned, Started, Stopped
 from netdaemon.wire.commands import Again, Change, List, Prune, Remove, Request, Start, Stop
 from netdaemon.wire.records import Pty, State
 from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
@@ -161,7 +161,9 @@ class Round:
 
     def found(self) -> None:
         """Know what has come of the START."""
-        self.id = self._starting.answer().process.id
+        started = self._starting.answer()
+        assert isinstance(started, Started), started
+        self.id = started.process.id
 
     def ask(self, request: Request) -> Asking:
         """Have somebody ask."""
