@@ -157,11 +157,12 @@ class Terminal:
                 return found
             # Asked before reading: what it has written by its end is there then.
             ended = self.process.poll() is not None
+            # There may always be more to read.
+            assert time.monotonic() < deadline, f"{pattern!r} did not come, but {self.seen!r}"
             if readable(self.master, 0.2):
                 self.seen += os.read(self.master, 65536)
             else:
                 assert not ended, f"{pattern!r} did not come, but {self.seen!r}"
-                assert time.monotonic() < deadline, f"{pattern!r} did not come, but {self.seen!r}"
 
     def wait(self) -> int:
         """The exit code; what is still printed is kept in ``seen``."""

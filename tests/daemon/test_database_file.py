@@ -16,10 +16,10 @@ import pytest
 from netdaemon.daemon import database_file
 from netdaemon.daemon.database import Database, DatabaseDamaged, DatabaseFailed, DatabaseUnusable
 from tests.daemon.entries import entry, opened, own
-from tests.support import readable
+from tests.support import LONG, readable
 
 PAGE = 4096
-ROUNDS = 20
+ROUNDS = 20 if LONG else 6
 
 
 def filled(path: Path, count: int = 300) -> str:

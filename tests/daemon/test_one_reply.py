@@ -42,7 +42,7 @@ from netdaemon.wire.commands import (
 from netdaemon.wire.records import Until
 from netdaemon.wire.specs import Policy, Ready, Restart
 from tests.daemon.support import Bare, World, world
-from tests.support import Logged
+from tests.support import LONG, Logged
 from tests.wire.strategies import V1_REQUESTS, messages_of
 
 ASKABLE = [declaration for declaration in REQUESTS.values() if declaration is not Hello]
@@ -357,7 +357,7 @@ def happen(w: World, what: str, which: int) -> None:
     w.daemon.settle()
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=400 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_anything_in_any_order(steps: list[tuple[Any, Request | None, int]]) -> None:
     """Two clients, any requests, children that do anything: exactly one reply each, of a kind that the request has."""

@@ -12,7 +12,7 @@ from tests.daemon.killed_logger import output
 from tests.logs.support import files_of, octets_of
 from tests.support import LONG, Figure
 
-KILLS = 300 if LONG else 60
+KILLS = 300 if LONG else 20
 
 
 def test_killed_again_and_again(tmp_path: Path, figure: Figure) -> None:

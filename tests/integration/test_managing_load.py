@@ -29,7 +29,7 @@ from tests.integration.test_managed_programs import decode, eventually, log_file
 from tests.support import LONG, Figure
 
 # Bytes of a flood; finished records; events a second, and for how many seconds they come.
-FLOOD = 50_000_000 if LONG else 10_000_000
+FLOOD = 50_000_000 if LONG else 5_000_000
 RECORDS = 100_000 if LONG else 4_000
 RATE, SECONDS = 1_000, 10.0 if LONG else 1.0
 

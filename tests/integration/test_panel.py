@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(BIN is None, reason="PostgreSQL is not installed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "panel_postgres.py"
 
-ROUNDS = 50 if LONG else 10
+ROUNDS = 50 if LONG else 4
 
 # Seconds until all is as it is wanted, on a busy machine: a server may have to be tried again.
 SETTLED = 120.0
