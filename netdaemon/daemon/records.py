@@ -121,7 +121,7 @@ class Records:
 
     def remove(self, stored: Stored, principal: str) -> None:
         """Forget one that is in the database only."""
-        number = self._database.numbers([stored.id]).get(stored.id, 0) + 1
+        number = self._last_number(stored.id) + 1
         event = Happened(type=Happening.REMOVED, time=_now(), principal=principal, process=stored.record)
         self._table.gone.add(stored.id)
         self._journal.append(
@@ -136,8 +136,12 @@ class Records:
         """
         self._table.check_room()
         record = stored.record
-        number = self._database.numbers([stored.id]).get(stored.id, 0)
+        number = self._last_number(stored.id)
         return Saved.decode(stored.saved), record.end, record.keep, number
+
+    def _last_number(self, id: str) -> int:
+        """That of its last event, whether that is in the journal yet or not."""
+        return max(self._database.numbers([id]).get(id, 0), self._table.last_told(id))
 
     def prune(self, matches: Match | None, age: int, principal: str) -> Deferred[int]:
         """Forget all that have finished at least *age* milliseconds ago and match, some in each turn; how many."""

@@ -468,6 +468,11 @@ class ProcessTable:
             raise NoSuchProcess(f"there is no process {process!r}", process=process)
         return found
 
+    def last_told(self, id: str) -> int:
+        """The number of the last event of one that has been let go and is not in the journal with all of them; or 0."""
+        leaving = self._leaving.get(id)
+        return 0 if leaving is None else leaving.number
+
     def knows(self, id: str) -> bool:
         """Whether it has a process of this id, or is about to forget it."""
         return id in self._processes or id in self.gone

@@ -224,6 +224,28 @@ def test_remove() -> None:
         journalled.check()
 
 
+@pytest.mark.parametrize("request_of", [lambda id: Remove(process=id), lambda id: Again(process=id)])
+def test_while_the_journal_does_not_have_its_last_events(request_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows them has the numbers that follow: nothing is told in the place of another."""
+    with managed() as (w, journalled):
+        life = Life(w)
+        life.exit(0)
+
+        def failing(*_: object) -> None:
+            raise DatabaseFailed("no space left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(w.daemon.service.journal.database, "commit", failing)
+            life.post(Change(process=life.id, labels=("a=b",)))
+            w.daemon.service.table._drop(life.process)
+            request = request_of(life.id)
+            assert isinstance(life.reply(life.post(request)), Ok | OfProcess)
+        life.advance(2)
+        following = ["removed"] if isinstance(request, Remove) else ["backoff", "started"]
+        assert life.types == ["created", "started", "exited", "changed", *following]
+        journalled.check()
+
+
 @pytest.mark.parametrize(
     ("options", "left"),
     [
