@@ -471,7 +471,7 @@ class ProcessTable:
     def last_told(self, id: str) -> int:
         """The number of the last event of one that has been let go and is not in the journal with all of them; or 0."""
         leaving = self._leaving.get(id)
-        return 0 if leaving is None else leaving.number
+        return 0 if leaving is None else leaving.events.number
 
     def knows(self, id: str) -> bool:
         """Whether it has a process of this id, or is about to forget it."""
