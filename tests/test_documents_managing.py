@@ -30,7 +30,7 @@ from netdaemon.tap import Options
 from netdaemon.wire import commands, records, specs
 from netdaemon.wire.specs import Policy, Restart, milliseconds
 from netdaemon.wire.told import Happening, Stats
-from tests.support import LONG, RunningDaemon
+from tests.support import RunningDaemon
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("identity", "stopping", "restarting", "readiness", "events", "trees", "statistics")
@@ -142,8 +142,6 @@ task.react(main)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_deferred_client(name: str, daemon: RunningDaemon) -> None:
     """The example prints what the page says."""
-    if "stopping" in str(name) and not LONG:
-        pytest.skip("it waits without end after many other tests, and not by itself; not yet understood")
     (block,) = blocks(PAGES[name], "python")
     printed = re.search(r"^It prints::\n\n((?:    .*\n)+)", PAGES[name], re.MULTILINE)
     assert printed is not None

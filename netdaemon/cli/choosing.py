@@ -12,7 +12,7 @@ from netdaemon.cli import output
 from netdaemon.cli.failure import FAILED, Failure, explain
 from netdaemon.cli.options import complete_process
 from netdaemon.cli.reach import with_process
-from netdaemon.errors import NetdaemonError, NoSuchProcess
+from netdaemon.errors import NetdaemonError, NoSuchProcess, TimedOut
 
 if TYPE_CHECKING:
     from netdaemon.blocking import Client
@@ -122,7 +122,8 @@ def choose(
             for one in _matching(client, word, choice.terms):
                 found.setdefault(one.id, one)
         except (NetdaemonError, Failure) as error:
-            if client.lost is not None:
+            if client.lost is not None or isinstance(error, TimedOut):
+                # Nobody answers the other words, either.
                 raise
             failure = explain(error)
             if not (missing_is_well and isinstance(failure.error, NoSuchProcess)):

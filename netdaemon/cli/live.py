@@ -37,6 +37,11 @@ TOGETHER, TICK = 0.05, 1.0
 _COLUMNS = dict(zip(TITLES, (10, 4, 7, 5, 3, 5, 4, 3, 2, 5, 4, 7, 8), strict=True))
 
 
+def _without_size() -> dict[str, str]:
+    """The environment, without the size that a terminal had when somebody exported it: this one may be resized."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+
+
 class CharacterMode(RawMode):
     """A terminal that gives each key at once and echoes none; signals are still typed, and output is as ever."""
 
@@ -56,7 +61,7 @@ class Live:
         self._client = client
         self._watch = watch
         self._board = board
-        self._console = console or Console(markup=False, highlight=False, emoji=False)
+        self._console = console or Console(markup=False, highlight=False, emoji=False, _environ=_without_size())
         self._note = ""
         client.say = self._say
         client.leave = "q leaves"

@@ -18,7 +18,7 @@ from netdaemon.cli.choosing import (
     label_terms,
     processes_argument,
 )
-from netdaemon.cli.failure import SIGNALLED, Failure
+from netdaemon.cli.failure import GAVE_UP, SIGNALLED, Failure
 from netdaemon.cli.options import complete_process, json_option, reach_of, seconds_option
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def wait(
     """
     from netdaemon.cli.jobs import carry_out
     from netdaemon.cli.progress import Progress
+    from netdaemon.errors import TimedOut
 
     reach = reach_of(context)
     choice = choice_of(context, words, labels, all_)
@@ -123,7 +124,18 @@ def wait(
         records[job.chosen.id] = job.answer
 
     with reach.connect() as client:
-        targets, code = choose(client, choice, as_json=reach.json)
+        patience = client.timeout
+        if timeout is not None:
+            # To find out who is meant is no reason to wait for longer, either.
+            client.timeout = timeout
+        try:
+            targets, code = choose(client, choice, as_json=reach.json)
+        except TimedOut as error:
+            if timeout is None:
+                raise
+            what = ", ".join(words) or "they"
+            raise Failure(f"{what}: not {for_} after {timeout:g} s", code=GAVE_UP, error=error) from error
+        client.timeout = patience
         if targets:
             progress = Progress(as_json=reach.json)
             progress.wait_for(f"{output.few([one.called for one in targets])} to be {for_}")

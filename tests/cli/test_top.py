@@ -24,7 +24,7 @@ from netdaemon.wire.told import Happening, ProcessRecord, Stats
 from tests.blocking.proxy import proxy
 from tests.cli.support import NDTOOL, PATIENCE, Daemon, Ndtool, Terminal
 from tests.cli.test_terminal import Shell
-from tests.support import LONG, readable
+from tests.support import readable
 
 NOW = 1_000_000.0
 
@@ -245,7 +245,6 @@ def test_on_a_terminal(ndtool: Ndtool, way: str) -> None:
         assert b"\x1b[?25l" not in terminal.seen.rpartition(b"\x1b[?25h")[2]
 
 
-@pytest.mark.skipif(not LONG, reason="after many other tests it sees 80 x 24 in place of 100 x 7; not yet understood")
 def test_as_many_rows_as_there_is_room_for(ndtool: Ndtool) -> None:
     for number in range(8):
         ndtool.ok("start", "-d", "--name", f"p{number}", "--", "sleep", "1000")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -807,7 +806,6 @@ class WholeTable(RuleBasedStateMachine):
         assert removed == {event.process.id for _, event in events}
 
 
-@pytest.mark.skipif(not LONG, reason="minutes of processor time: NETDAEMON_LONG=1 runs it, 500 times 100 steps")
 def test_the_whole_table(figure: Figure) -> None:
     """Any requests, any exits, output, time, slow clients and failures of the journal, in any order."""
     COUNTS.__init__()  # type: ignore[misc]
