@@ -77,6 +77,8 @@ class Cursor:
                     self.allowance = self._hold
                 if segment.channel in self._channels:
                     return segment
+                # Nobody is sent that, and nobody is to wait for it.
+                self.floor = self.offset
             elif point is not None:
                 self._point += 1
                 if point.status is not None:

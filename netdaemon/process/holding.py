@@ -11,6 +11,10 @@ from netdaemon.process.spool import Spool
 RETURN = 10.0
 
 
+# Seconds: what is left of a right after it was waited for is an error of rounding, and cannot be waited for.
+RESOLUTION = 1e-6
+
+
 class Holder(Protocol):
     """A reader of a spool with a right to hold.
 
@@ -118,7 +122,7 @@ class Holding:
         lapsing = list(self._blockers)
         self._stop()
         for one in lapsing:
-            if one.allowance is not None and one.allowance <= 0:
+            if one.allowance is not None and one.allowance <= RESOLUTION:
                 self._spool.release(one)
                 one.lapse()
         self._go_on()

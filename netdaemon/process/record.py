@@ -402,14 +402,14 @@ class Process:
     def _settle(self) -> None:
         self.save()
         self._wake()
+        # First: where a daemon ends, nothing becomes of it any more once its exit is told.
+        self.life.settled()
         if self.finished:
             self._waits.answer(Until.EXITED, self.record)
             if self.current.ended:
                 self._waits.answer(Until.ENDED, self.record)
             self._waits.refuse(self._not_again, Until.RUNNING)
             self.on_exited(self)
-        if not self.removed:
-            self.life.settled()
 
     def child_ended(self) -> None:
         """Its streams are closed, too."""

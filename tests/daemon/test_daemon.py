@@ -707,3 +707,18 @@ def test_a_key_is_free_again() -> None:
         assert isinstance(fresh, Started)
         assert fresh.created
         assert fresh.process.id != first.process.id
+
+
+def test_a_holder_of_one_channel_holds_for_that_only() -> None:
+    """What comes on the other is nothing that it waits for, however much of it there is."""
+    with world() as w:
+        client = w.client()
+        id, _, child = w.start(client, keep=4096, hold=-1, channels=(2,))
+        for _ in range(20):
+            assert child.write(b"o" * 4096) == 4096
+            w.daemon.settle()
+        child.write(b"err", 2)
+        w.daemon.settle()
+        assert output_of(client, id, 2) == b"err"
+        child.exit(0)
+        w.daemon.settle()

@@ -454,6 +454,23 @@ def test_a_launch_that_works_while_the_daemon_ends() -> None:
         assert ending.called
 
 
+def test_what_is_left_behind_at_the_end_of_the_daemon() -> None:
+    """A process with a stop of its own takes it along, and whoever waits for that stop is told what worked."""
+    with managed(grace=5.0) as (w, _):
+        life = Life(w, stop=(Step(signal=15), Step(wait=1000), Step(kill=True)))
+        asked = life.post(Stop(process=life.id))
+        w.launcher.left[life.id] = [4711]
+        ending = w.daemon.service.stopService()
+        w.daemon.settle()
+        life.child.exit(signal=15)
+        advance(w, 1)
+        assert ending.called
+        assert w.launcher.left == {}
+        stopped = life.reply(asked)
+        assert isinstance(stopped, Stopped)
+        assert stopped.step == "signal TERM"
+
+
 # --- one by one ------------------------------------------------------------------------------------------------------
 
 

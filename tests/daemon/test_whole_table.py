@@ -809,7 +809,7 @@ class WholeTable(RuleBasedStateMachine):
 def test_the_whole_table(figure: Figure) -> None:
     """Any requests, any exits, output, time, slow clients and failures of the journal, in any order."""
     COUNTS.__init__()  # type: ignore[misc]
-    runs, steps = (500, 100) if LONG else (10, 50)
+    runs, steps = (500, 100) if LONG else (30, 50)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         WholeTable,
         settings=settings(

@@ -1,6 +1,7 @@
 """How long readers may hold a process back: a table of moments on a clock that the test turns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.task import Clock
 
@@ -111,3 +112,28 @@ def test_the_end() -> None:
     assert clock.getDelayedCalls() == []
     clock.advance(10)
     assert producer.resumed == 0
+
+
+class ShortClock(Clock):
+    """One that is not asked without end."""
+
+    asked = 0
+
+    def callLater(self, *arguments: Any, **named: Any) -> Any:
+        self.asked += 1
+        assert self.asked < 100, "it waits for nothing, again and again"
+        return super().callLater(*arguments, **named)
+
+
+def test_what_rounding_leaves_of_a_right_is_none() -> None:
+    """At a late hour a moment is not what was added to the last; nobody waits for the difference for ever."""
+    late, allowance = 1_000_000.4, 0.7
+    assert 0 < allowance - (late + allowance - late) < 1e-9
+    ring, clock, producer = Ring(), ShortClock(), Producer()
+    ring.holders = [Reader(allowance)]
+    holding = Holding(ring, clock)  # type: ignore[arg-type]
+    clock.advance(late)
+    holding.block(producer)
+    clock.advance(allowance)
+    assert ring.holders == []
+    assert producer.resumed == 1
