@@ -18,7 +18,7 @@ import pytest
 
 from netdaemon.apply import read
 from netdaemon.cli.group import ndtool
-from netdaemon.daemon import database_file, ending, journal, peer, settings, statistics, table
+from netdaemon.daemon import database_file, ending, journal, leftovers, peer, settings, statistics
 from netdaemon.daemon.chronicle import DATABASE
 from netdaemon.daemon.starting import ID_LENGTH
 from netdaemon.defaults import JOURNAL_SUFFIX, NOTIFY_SUFFIX
@@ -287,7 +287,7 @@ SAID = {
         f"Of {number(peer.MAX_ATTACHMENTS)} attachments and subscriptions",
     ],
     "trees": [
-        f"with {table.PIDS_TOLD} pids at most",
+        f"with {leftovers.PIDS_TOLD} pids at most",
         f"2 to the {MARKS.bit_length() - 1}st microseconds",
         f"({signals.PASSES} times at most)",
     ],
@@ -312,7 +312,7 @@ def test_what_is_said_in_words() -> None:
     """A fifth, once a minute, every second, a second, a tenth of a second: these numbers are."""
     assert JITTER == 1 / 5
     assert (journal.RETAIN_EVERY, journal.RENEW_EVERY, journal.RETRY) == (60, 60, 1)
-    assert table.LOOK_AFTER == 1
+    assert leftovers.LOOK_AFTER == 1
     assert statistics.LEAST == 0.1
 
 

@@ -157,7 +157,7 @@ class Chronicle:
             else:
                 _log.info("process {id} ran before, and is started again", id=stored.id)
                 return
-        left = self._table.left_behind(stored.id)
+        left = self._table.leftovers.of(stored.id)
         if left:
             detail += f"; still there: {left}"
         now = _now()

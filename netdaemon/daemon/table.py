@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from netdaemon.daemon.ending import Ending
 from netdaemon.daemon.files import Files
+from netdaemon.daemon.leftovers import Leftovers
 from netdaemon.daemon.notifying import NotifyFolder
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.starting import changed, identity_for, new_id, spec_of
@@ -43,13 +44,6 @@ from netdaemon.wire.told import Happening
 # What a process is taken to have written that nobody has seen: where it ran when the machine was restarted, its output
 # was known up to its last event. As much as could have been kept.
 SKIPPED = 1 << 32
-
-# Seconds after an exit in which what descends from it has the time to end, too; those that exit together are seen to
-# together.
-LOOK_AFTER = 1.0
-
-# Pids that are told of at most; more are counted.
-PIDS_TOLD = 16
 
 _log = Logger()
 
@@ -86,9 +80,7 @@ class ProcessTable:
         self._removals: dict[str, tuple[int, Callable[[], None]]] = {}
         # Whether there may be some in the database only.
         self.archives = False
-        # Those that may have left something behind, and when that is looked for.
-        self._left_behind: list[Process] = []
-        self._looking: Any = None
+        self.leftovers = Leftovers(reactor, launcher)
         self._notify = NotifyFolder(settings.runtime)
         # By which generation's name the launcher has what is kept of a process.
         self._kept: dict[str, str] = {}
@@ -263,7 +255,7 @@ class ProcessTable:
         process.on_event = self._tell
         process.life.on_start = self._start_again
         process.life.on_room = self.check_room
-        process.life.on_leftovers = self._end_leftovers
+        process.life.on_leftovers = self.leftovers.end
         identity = process.identity
         self._processes[process.id] = process
         self._row = None
@@ -386,45 +378,11 @@ class ProcessTable:
         if self._closing or process.removed:
             return
         self._exited.pop(process.id, None)
-        self._end_leftovers(process)
+        self.leftovers.end(process)
         next_one = launch_id(process.id, process.generation + 1)
         process.begin_again(self._stdin_of(next_one, process.stdin.end))
         self._starting[process.id] = []
         self._see_to(self._launch(process), process)
-
-    def _end_leftovers(self, process: Process) -> None:
-        """Kill what its last generation has left behind, and tell whom."""
-        try:
-            left = self._launcher.leftovers(process.id)
-            if left:
-                self._launcher.kill_leftovers(process.id)
-                process.tell(Happening.LEFTOVER, f"killed: {_pids(left)}")
-                process.save()
-        except OSError as error:
-            _log.error(
-                "what process {id} has left behind cannot be ended: {error}", id=process.id, error=error.strerror
-            )
-
-    def _look_for_leftovers(self) -> None:
-        """Tell of what those have left behind that have exited of themselves."""
-        self._looking = None
-        exited, self._left_behind = self._left_behind, []
-        for process in exited:
-            if process.removed or not process.finished:
-                continue
-            left = self.left_behind(process.id)
-            if left:
-                process.leaves = True
-                process.tell(Happening.LEFTOVER, f"still there: {left}")
-                process.save()
-
-    def left_behind(self, id: str) -> str:
-        """The pids of what is left of a process that has exited, in words; empty: nobody."""
-        try:
-            return _pids(self._launcher.leftovers(id))
-        except OSError:
-            # No descriptor to look with; they are found when it is started again, or stopped.
-            return ""
 
     # --- change ------------------------------------------------------------------------------------------------------
 
@@ -496,7 +454,7 @@ class ProcessTable:
         process.check_finished()
         if process.leaves or not process.ended:
             # Nobody would know of it any more.
-            self._end_leftovers(process)
+            self.leftovers.end(process)
         self._drop(process, principal)
 
     def _drop(self, process: Process, principal: str | None = None) -> None:
@@ -572,9 +530,7 @@ class ProcessTable:
     def _has_exited(self, process: Process) -> None:
         self._exited[process.id] = process
         if not process.life.by_hand and not self._closing:
-            self._left_behind.append(process)
-            if self._looking is None:
-                self._looking = self._reactor.callLater(LOOK_AFTER, self._look_for_leftovers)
+            self.leftovers.look_later(process)
         self._fresh.append(process)
         # Not now: whoever is attached is told of the exit first.
         self.retain()
@@ -638,17 +594,10 @@ class ProcessTable:
             process.let_go()
 
     def _retain_no_more(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self.leftovers.close()
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
-
-
-def _pids(pids: list[int]) -> str:
-    told = ", ".join(map(str, pids[:PIDS_TOLD]))
-    return told if len(pids) <= PIDS_TOLD else f"{told} and {len(pids) - PIDS_TOLD} more"
 
 
 def _comes_back(process: Process) -> bool:
