@@ -256,3 +256,8 @@ def test_what_is_loaded_in_the_end(layers: tuple[str, ...], unwanted: tuple[str,
 def test_what_is_loaded_is_seen() -> None:
     """The check above can fail."""
     assert "twisted.internet.defer" in loaded_by(["twisted.internet.defer"])
+
+
+def test_what_is_seldom_needed_is_loaded_when_it_is() -> None:
+    """A daemon is started anew while everybody waits."""
+    assert loaded_by(["netdaemon.tap"]).isdisjoint({"psutil", "regex", "rich"})

@@ -6,13 +6,17 @@ import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
 from twisted.logger import Logger
 
 from netdaemon.process.trees import Known, Root, scanning
 from netdaemon.wire.told import Stats
+
+if TYPE_CHECKING:
+    import psutil
+
+    from netdaemon.daemon.usage import Use
 
 # How many processes are measured in one turn of the reactor: each takes a tenth of a millisecond.
 SLICE = 48
@@ -24,18 +28,6 @@ LEAST = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 _log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """What one process uses; processor time in milliseconds, with that of the children it has waited for."""
-
-    cpu: float = 0.0
-    memory: int = 0
-    threads: int = 0
-    descriptors: int = 0
-    read: int = 0
-    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +239,7 @@ class Statistics:
         for id, tree in found.items():
             if wanted is not None and id not in wanted:
                 continue
-            uses: list[_Use] = []
+            uses: list[Use] = []
             for pid, since in tree.items():
                 use = self._use(pid, since)
                 if use is not None:
@@ -257,19 +249,22 @@ class Statistics:
                     yield
             self._note(id, uses, min(tree.values(), default=None))
 
-    def _use(self, pid: int, since: int) -> _Use | None:
+    def _use(self, pid: int, since: int) -> Use | None:
         """What one process uses; None if it has exited."""
-        try:
-            started, process = self._processes.get(pid, (-1, None))
-            if process is None or started != since:
-                process = psutil.Process(pid)
-                self._processes[pid] = since, process
-            return _use_of(process)
-        except psutil.NoSuchProcess:
-            self._processes.pop(pid, None)
-            return None
+        # Loaded when somebody wants to know, and not at each start of a daemon.
+        from netdaemon.daemon import usage
 
-    def _note(self, id: str, uses: list[_Use], since: int | None) -> None:
+        started, process = self._processes.get(pid, (-1, None))
+        if process is None or started != since:
+            process = usage.process_of(pid)
+        use = None if process is None else usage.use_of(process)
+        if process is None or use is None:
+            self._processes.pop(pid, None)
+        else:
+            self._processes[pid] = since, process
+        return use
+
+    def _note(self, id: str, uses: list[Use], since: int | None) -> None:
         now = self._reactor.seconds()
         total = sum(one.cpu for one in uses)
         last = self._trees.get(id)
@@ -302,39 +297,3 @@ def _with_percent(stats: Stats, since: _Point, until: _Point) -> Stats:
         return stats
     # A millisecond in a second is ten hundredths of a percent.
     return replace(stats, percent=round(10 * (until.used - since.used) / (until.at - since.at)))
-
-
-def _use_of(process: psutil.Process) -> _Use:
-    """What a process uses; what may not be seen is 0.
-
-    :raises psutil.NoSuchProcess: it has exited.
-    :raises OSError: there is no descriptor left to look with.
-    """
-    with process.oneshot():
-        times = process.cpu_times()
-        read, written = _storage(process)
-        return _Use(
-            cpu=1000 * (times.user + times.system + times.children_user + times.children_system),
-            memory=process.memory_info().rss,
-            threads=process.num_threads(),
-            descriptors=_descriptors(process),
-            read=read,
-            written=written,
-        )
-
-
-def _descriptors(process: psutil.Process) -> int:
-    try:
-        return process.num_fds()
-    except psutil.AccessDenied:
-        return 0
-
-
-def _storage(process: psutil.Process) -> tuple[int, int]:
-    """Bytes read and written."""
-    try:
-        counted = process.io_counters()
-    except (psutil.AccessDenied, AttributeError, RuntimeError):
-        # Not ours to see; or the kernel does not count them, or not for this one.
-        return 0, 0
-    return counted.read_bytes, counted.write_bytes
