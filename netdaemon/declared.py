@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 OsText = str | bytes
 
@@ -28,6 +29,10 @@ class Declared(TypedDict, total=False):
     - ``ready``: how it is known to be ready; at once unless said.
     - ``watchdog``: milliseconds within which it has to say WATCHDOG=1 to its NOTIFY_SOCKET, again and again.
     - ``log``: the file that its output goes to, or a `Log` that says how it is rotated, too.
+    - ``run_as``: the user that it runs as, or a `RunAs` that says more; the daemon's own unless said.
+    - ``limits``: its resource limits, by name: a number, ``unlimited``, or a pair of the soft and the hard one.
+    - ``cgroup``: limits of its control group, by the kernel's name for each, as in ``{"memory.max": 1 << 29}``.
+    - ``sandbox``: the profile of a sandbox around it, or a `Sandbox` that says more.
     """
 
     path: OsText | None
@@ -42,6 +47,10 @@ class Declared(TypedDict, total=False):
     ready: Ready | None
     watchdog: int | None
     log: Log | OsText | None
+    run_as: RunAs | str | int | None
+    limits: Mapping[str, int | str | tuple[int | str, int | str]] | None
+    cgroup: Mapping[str, int | str] | None
+    sandbox: Sandbox | Profile | str | None
 
 
 def os_text(value: OsText) -> str:
@@ -118,6 +127,30 @@ def _log(log: Log | OsText) -> Log:
     return log if isinstance(log, Log) else Log(path=os_text(log))
 
 
+def _run_as(run_as: RunAs | str | int) -> RunAs:
+    return run_as if isinstance(run_as, RunAs) else RunAs(user=str(run_as))
+
+
+def _limits(limits: Mapping[str, int | str | tuple[int | str, int | str]]) -> tuple[str, ...]:
+    return tuple(
+        f"{name}={value[0]}:{value[1]}" if isinstance(value, tuple) else f"{name}={value}"
+        for name, value in limits.items()
+    )
+
+
+def _cgroup(cgroup: Mapping[str, int | str]) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in cgroup.items())
+
+
+def _sandbox(sandbox: Sandbox | Profile | str) -> Sandbox:
+    if isinstance(sandbox, Sandbox):
+        return sandbox
+    words = [profile.value for profile in Profile]
+    if not isinstance(sandbox, Profile) and sandbox not in words:
+        raise ValueError(f"sandbox is {sandbox!r}, and {', '.join(words)} is allowed")
+    return Sandbox(profile=Profile(sandbox))
+
+
 # What is not as the wire has it.
 _MADE = {
     "path": os_text,
@@ -129,6 +162,10 @@ _MADE = {
     "restart": _restart,
     "ready": _ready,
     "log": _log,
+    "run_as": _run_as,
+    "limits": _limits,
+    "cgroup": _cgroup,
+    "sandbox": _sandbox,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-__all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCredentials"]
+__all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCertificate", "IPeerCredentials"]
 
 
 class ILauncher(Interface):
@@ -115,6 +115,22 @@ class IPeerCredentials(Interface):
 
     def peerCredentials() -> tuple[int, int, int]:
         """(pid, uid, gid) as they were when the other end connected."""
+
+    def peerGroups() -> frozenset[int]:
+        """The supplementary groups as they were then; none where the kernel does not tell them."""
+
+
+class IPeerCertificate(Interface):
+    """A transport that knows from TLS who is at the other end.
+
+    It calls its protocol's ``handshakeCompleted`` when it does; before that, nothing is delivered.
+    """
+
+    def peerCertificate() -> tuple[str, tuple[str, ...]]:
+        """The pin of the other end's key, and the names in its certificate: see `netdaemon.policy.principals`.
+
+        Raises `netdaemon.errors.Denied` where it has shown none.
+        """
 
 
 class IOutputProtocol(Interface):

@@ -22,6 +22,7 @@ LAYERS = (
     "logs",
     "patterns",
     "apply",
+    "policy",
     "interfaces",
     "keeper",
     "defaults",
@@ -48,6 +49,7 @@ STANDS_ON = {
     "logs": ("errors", "wire"),
     "patterns": ("errors",),
     "apply": ("errors", "signal_names", "wire", "patterns"),
+    "policy": ("errors", "signal_names", "wire", "apply"),
     "keeper": (),
     "defaults": (),
     "signal_names": (),
@@ -59,7 +61,7 @@ STANDS_ON = {
 }
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "apply", "keeper", "defaults", "signal_names", "systemd")
+STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "apply", "policy", "keeper", "defaults", "signal_names", "systemd")
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {

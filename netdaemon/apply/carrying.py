@@ -109,6 +109,10 @@ def change_of(spec: Start, record: ProcessRecord) -> Change:
         ready=spec.ready,
         watchdog=spec.watchdog,
         log=spec.log,
+        run_as=spec.run_as,
+        limits=spec.limits,
+        cgroup=spec.cgroup,
+        sandbox=spec.sandbox,
     )
 
 

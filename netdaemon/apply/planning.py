@@ -16,7 +16,9 @@ from netdaemon.wire.records import State
 from netdaemon.wire.told import ProcessRecord
 
 # What counts from the next start on only, as CHANGE has it.
-LATER = frozenset(("argv", "path", "env", "cwd", "pty", "merge", "ready", "watchdog"))
+LATER = frozenset(
+    ("argv", "path", "env", "cwd", "pty", "merge", "ready", "watchdog", "run_as", "limits", "cgroup", "sandbox")
+)
 
 # What no record tells. Whether it has changed is told by the digest.
 _NOT_TOLD = ("path", "env")
@@ -37,6 +39,10 @@ FIELDS = (
     "ready",
     "watchdog",
     "log",
+    "run_as",
+    "limits",
+    "cgroup",
+    "sandbox",
 )
 
 # Those that do not run and are to stay like that: they did what they were for, or somebody has stopped them.

@@ -105,6 +105,20 @@ LOG: dict[str, Callable[[bytes], Any]] = {
     "required": _boolean,
 }
 
+RUN_AS: dict[str, Callable[[bytes], Any]] = {
+    "user": _text,
+    "group": _text,
+    "groups": _texts,
+    "umask": _integer,
+    "chroot": _text,
+    "nice": _integer,
+    "oom_score_adj": _integer,
+    "no_new_privs": _boolean,
+    "capabilities": _texts,
+}
+
+SANDBOX: dict[str, Callable[[bytes], Any]] = {"profile": _text, "network": _boolean, "writable": _texts}
+
 RECORD: dict[str, Callable[[bytes], Any]] = {
     "id": _text,
     "name": _text,
@@ -136,6 +150,12 @@ RECORD: dict[str, Callable[[bytes], Any]] = {
     "ready": lambda octets: _fields(octets, READY),
     "watchdog": _integer,
     "log": lambda octets: _fields(octets, LOG),
+    "run_as": lambda octets: _fields(octets, RUN_AS),
+    "limits": _texts,
+    "cgroup": _texts,
+    "sandbox": lambda octets: _fields(octets, SANDBOX),
+    "uid": _integer,
+    "gid": _integer,
     "failures": _integer,
     "due": _integer,
     "step": _text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,7 +17,6 @@ from zope.interface import implementer
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.outflow import Outflow
-from netdaemon.daemon.policy import Principal
 from netdaemon.errors import (
     Denied,
     InternalError,
@@ -27,7 +27,8 @@ from netdaemon.errors import (
     RemoteProtocolError,
     ShuttingDown,
 )
-from netdaemon.interfaces import IPeerCredentials
+from netdaemon.interfaces import IPeerCertificate, IPeerCredentials
+from netdaemon.policy.principals import UNKNOWN_PID, UNKNOWN_UID, Principal
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply, Watching
 from netdaemon.wire.answers import Failure as ErrorReply
@@ -58,8 +59,11 @@ class Daemon(Protocol):
 
     reactor: Any
 
-    def admit(self, peer: Peer, credentials: tuple[int, int, int]) -> Principal:
-        """The peer's principal; raises Denied or LimitReached."""
+    def admit(self, peer: Peer, principal: Principal, *, last: bool) -> None:
+        """Let *principal* in, raise Denied or LimitReached; or neither where it may still show a token: not *last*."""
+
+    def token(self, shown: bytes) -> str:
+        """The name of a token; raises Denied where it is not known."""
 
     def greet(self, peer: Peer, hello: Hello) -> Any:
         """The answer to HELLO."""
@@ -84,7 +88,7 @@ class Peer(TwistedProtocol):
     :param packets: whether it is a SOCK_SEQPACKET.
     """
 
-    principal: Principal | None = None
+    principal = Principal()
 
     def __init__(self, daemon: Daemon, *, packets: bool = False) -> None:
         self.connection = ServerConnection(packets=packets)
@@ -106,17 +110,48 @@ class Peer(TwistedProtocol):
         self._outflow.connected(self.transport)
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
         self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._too_slow, "HELLO", HELLO_TIMEOUT)
-        credentials = IPeerCredentials(self.transport, None)
+        if not IPeerCertificate.providedBy(self.transport):
+            self._admit()
+
+    def handshakeCompleted(self) -> None:
+        """TLS has found out who is at the other end."""
+        self._admit()
+
+    def _admit(self) -> None:
         try:
-            if credentials is None:
-                raise Denied("this transport cannot tell who you are")
-            try:
-                told = credentials.peerCredentials()
-            except OSError as error:
-                raise Denied(f"the kernel does not tell who you are: {error.strerror}") from error
-            self.principal = self._daemon.admit(self, told)
+            self.principal = self._recognised()
+            self._daemon.admit(self, self.principal, last=False)
         except (Denied, LimitReached) as refusal:
             self._abort(refusal.errno, refusal.message, refusal.code)
+
+    def _recognised(self) -> Principal:
+        """Who is at the other end, by those who know."""
+        certificate = IPeerCertificate(self.transport, None)
+        if certificate is not None:
+            pin, names = certificate.peerCertificate()
+            return Principal(pin=pin, names=names)
+        credentials = IPeerCredentials(self.transport, None)
+        if credentials is None:
+            raise Denied("this transport cannot tell who you are")
+        try:
+            pid, uid, gid = credentials.peerCredentials()
+            groups = credentials.peerGroups()
+        except OSError as error:
+            raise Denied(f"the kernel does not tell who you are: {error.strerror}") from error
+        if uid == UNKNOWN_UID or pid == UNKNOWN_PID:
+            return Principal()
+        return Principal(uid=uid, gid=gid, groups=groups)
+
+    def _greet(self, id: int, hello: Hello) -> None:
+        try:
+            if hello.token is not None:
+                self.principal = replace(self.principal, token=self._daemon.token(hello.token))
+            self._daemon.admit(self, self.principal, last=True)
+        except (Denied, LimitReached) as refusal:
+            self._abort(refusal.errno, refusal.message, refusal.code)
+            return
+        self._outflow.send(self.connection.welcome(id, self._daemon.greet(self, hello)))
+        self._stop_timer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
@@ -287,8 +322,7 @@ class Peer(TwistedProtocol):
 
     def _answer(self, id: int, request: Request | Refusal) -> None:
         if isinstance(request, Hello) and self.connection.version is None:
-            self._outflow.send(self.connection.welcome(id, self._daemon.greet(self, request)))
-            self._stop_timer()
+            self._greet(id, request)
             return
         try:
             if isinstance(request, Refusal):

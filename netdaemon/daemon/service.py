@@ -21,14 +21,15 @@ from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.files import open_files
 from netdaemon.daemon.logbooks import Logbooks
 from netdaemon.daemon.peer import Peer
-from netdaemon.daemon.policy import OwnerPolicy, Principal
 from netdaemon.daemon.records import Records
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.statistics import Statistics
 from netdaemon.daemon.table import ProcessTable
-from netdaemon.errors import LimitReached, NetdaemonError, Refusal, ShuttingDown
+from netdaemon.errors import Denied, LimitReached, NetdaemonError, Refusal, ShuttingDown
 from netdaemon.interfaces import IKeeper, ILauncher
+from netdaemon.policy.owner import OwnerPolicy
+from netdaemon.policy.principals import Principal
 from netdaemon.process.probe import splice_works
 from netdaemon.process.record import Process
 from netdaemon.process.trees import Root, mark_of
@@ -282,13 +283,21 @@ class DaemonService(Service):
         """A peer for a new connection."""
         return Peer(self, packets=packets)
 
-    def admit(self, peer: Peer, credentials: tuple[int, int, int]) -> Principal:
+    def admit(self, peer: Peer, principal: Principal, *, last: bool) -> None:
         self.peers.add(peer)
         if self._stopping:
             raise LimitReached("the daemon is stopping")
         if len(self.peers) > self.settings.max_clients:
             raise LimitReached(f"{self.settings.max_clients} clients are connected, and that is the daemon's limit")
-        return self._policy.admit(credentials)
+        decision = self._policy.admit(principal)
+        if not decision.allowed and (last or not self._policy.takes_tokens):
+            raise Denied(decision.why)
+
+    def token(self, shown: bytes) -> str:
+        name = self._policy.token(shown)
+        if name is None:
+            raise Denied("this token is not known")
+        return name
 
     def greet(self, peer: Peer, hello: Hello) -> Welcome:
         return Welcome(

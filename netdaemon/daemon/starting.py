@@ -55,11 +55,28 @@ def identity_for(request: Start, id: str, owner: str, created: int) -> Identity:
         ready=request.ready,
         watchdog=request.watchdog,
         log=request.log,
+        run_as=request.run_as,
+        limits=request.limits,
+        cgroup=request.cgroup,
+        sandbox=request.sandbox,
     )
 
 
 # What of a CHANGE counts from the next start on only.
-_LATER = ("argv", "path", "env", "cwd", "pty", "merge", "ready", "watchdog")
+_LATER = (
+    "argv",
+    "path",
+    "env",
+    "cwd",
+    "pty",
+    "merge",
+    "ready",
+    "watchdog",
+    "run_as",
+    "limits",
+    "cgroup",
+    "sandbox",
+)
 
 
 def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:

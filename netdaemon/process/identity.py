@@ -13,6 +13,7 @@ from typing import Any
 from netdaemon.process.stopping import plain_steps, steps_of
 from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -31,12 +32,22 @@ class Signs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user, a group and supplementary groups by their numbers: what the kernel knows of whom a child runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identity:
     """A process's id, and what it was started with or changed to; replaced, never changed.
 
     :param key: the key of the START that it comes from.
     :param digest: stands for all that it was started with: the same for the same.
     :param env: the whole environment, ``NAME=value`` each.
+    :param account: what *run_as* came to when it was started; None: the daemon's own user.
     """
 
     id: str
@@ -57,6 +68,11 @@ class Identity:
     ready: Ready | None = None
     watchdog: int | None = None
     log: Log | None = None
+    run_as: RunAs | None = None
+    limits: tuple[str, ...] | None = None
+    cgroup: tuple[str, ...] | None = None
+    sandbox: Sandbox | None = None
+    account: Account | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -88,7 +104,14 @@ class Identity:
 _NAMES = tuple(field.name for field in dataclasses.fields(Identity))
 
 # Those that are records themselves.
-_DECLARED: dict[str, type[Any]] = {"restart": Restart, "ready": Ready, "log": Log}
+_DECLARED: dict[str, type[Any]] = {
+    "restart": Restart,
+    "ready": Ready,
+    "log": Log,
+    "run_as": RunAs,
+    "sandbox": Sandbox,
+    "account": Account,
+}
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -104,6 +127,9 @@ def identity_of(told: Mapping[str, Any]) -> Identity:
     values = dict(told)
     for name in ("argv", "labels", "env"):
         values[name] = tuple(values.get(name, ()))
+    for name in ("limits", "cgroup"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
     pty = values.get("pty")
     values["pty"] = None if pty is None else Pty(rows=pty[0], columns=pty[1], term=pty[2])
     if values.get("stop") is not None:
@@ -113,6 +139,10 @@ def identity_of(told: Mapping[str, Any]) -> Identity:
         if one is not None:
             if name == "restart":
                 one = {**one, "policy": Policy(one["policy"]), "codes": tuple(one["codes"])}
+            elif name == "sandbox":
+                one = {**one, "profile": Profile(one["profile"]), "writable": tuple(one["writable"])}
+            elif name in ("run_as", "account"):
+                one = {key: tuple(value) if isinstance(value, list) else value for key, value in one.items()}
             values[name] = declaration(**one)
     return Identity(**values)
 

@@ -31,6 +31,13 @@ SEND_BUFFER = 1 << 20
 HIGH_WATER = 0
 
 _CREDENTIALS = struct.Struct("3i")
+_GROUP = struct.Struct("I")
+
+# Python has no name for it.
+SO_PEERGROUPS = 59
+
+# As many supplementary groups as the kernel lets anybody have.
+GROUPS_MAX = 65536
 
 # Every transport reads into this one in turn; a protocol copies what it keeps before it returns.
 _read_view = memoryview(bytearray(READ_SIZE))
@@ -119,6 +126,11 @@ class StreamTransport(Watched, tcp.Connection):
         raw = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, gid = _CREDENTIALS.unpack(raw)
         return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
+
+    def peerGroups(self) -> frozenset[int]:
+        # The kernel says how much room it needs only where there is too little: there is enough for all that it allows.
+        raw = self.socket.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_MAX * _GROUP.size)
+        return frozenset(number for (number,) in _GROUP.iter_unpack(raw))
 
 
 class PacketTransport(StreamTransport):

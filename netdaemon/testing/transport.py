@@ -78,6 +78,9 @@ class MemoryTransport:
     def stopProducing(self) -> None:
         self.loseConnection()
 
+    def peerGroups(self) -> frozenset[int]:
+        return frozenset()
+
     def peerCredentials(self) -> tuple[int, int, int]:
         return os.getpid(), self._uid, 0
 

@@ -56,6 +56,7 @@ from netdaemon.wire.specs import (
     check_steps,
     check_watchdog,
 )
+from netdaemon.wire.whom import RUN_AS, SANDBOX, RunAs, Sandbox, check_cgroup, check_limits
 
 # Output kept for one process: by default some thousand lines; at least a page, at most what may be asked of a daemon.
 KEEP = 1 << 20
@@ -149,6 +150,12 @@ def _check_spec(spec: Start | Change) -> None:
         check_steps(spec.stop)
     if spec.watchdog is not None:
         check_watchdog(spec.watchdog)
+    if spec.limits:
+        check_limits(spec.limits)
+    if spec.cgroup:
+        check_cgroup(spec.cgroup)
+    if spec.sandbox is not None and spec.run_as is not None and spec.run_as.chroot is not None:
+        raise BadRequest("sandbox and a chroot are given; a sandbox makes a root of its own", field="sandbox")
     check_size(spec)
 
 
@@ -197,7 +204,8 @@ class Start(Request):
     """Run a program. ``env`` is the whole environment; ``path`` is what is executed, if not ``argv[0]``.
 
     Left out, ``stop`` is SIGTERM, ten seconds and SIGKILL, ``restart`` is never, and it is ready at once. With
-    ``watchdog``, WATCHDOG=1 has to come to its NOTIFY_SOCKET at least every so many milliseconds.
+    ``watchdog``, WATCHDOG=1 has to come to its NOTIFY_SOCKET at least every so many milliseconds. ``limits`` are its
+    resource limits, as ``nofile=1024:4096``; ``cgroup`` those of its control group, as ``memory.max=536870912``.
 
     The same ``key`` again finds the process that the first one started, as long as that is not removed.
     """
@@ -225,6 +233,10 @@ class Start(Request):
     ready: Annotated[Ready, READY] | None = None
     watchdog: Annotated[int, INTEGER] | None = None
     log: Annotated[Log, LOG] | None = None
+    run_as: Annotated[RunAs, RUN_AS] | None = None
+    limits: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    cgroup: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    sandbox: Annotated[Sandbox, SANDBOX] | None = None
 
     def __post_init__(self) -> None:
         _check_spec(self)
@@ -368,6 +380,10 @@ class Change(Request):
     ready: Annotated[Ready, READY] | None = None
     watchdog: Annotated[int, INTEGER] | None = None
     log: Annotated[Log, LOG] | None = None
+    run_as: Annotated[RunAs, RUN_AS] | None = None
+    limits: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    cgroup: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    sandbox: Annotated[Sandbox, SANDBOX] | None = None
 
     def __post_init__(self) -> None:
         _check_spec(self)

@@ -69,6 +69,13 @@ def meaning(spec: Any) -> Meaning:
         meant["ready"] = _said(spec.ready)
     if spec.log is not None:
         meant["log"] = _plain(spec.log)
+    if spec.run_as is not None and (run_as := _plain(spec.run_as)):
+        meant["run_as"] = run_as
+    for name in ("limits", "cgroup"):
+        if terms := getattr(spec, name):
+            meant[name] = sorted(terms)
+    if spec.sandbox is not None:
+        meant["sandbox"] = {"profile": spec.sandbox.profile.value, **_plain(spec.sandbox)}
     return meant
 
 

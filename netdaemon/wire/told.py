@@ -10,6 +10,7 @@ from netdaemon.wire.fields import BOOLEAN, INTEGER, MESSAGE, OS_TEXT, TEXT, arra
 from netdaemon.wire.layout import Remembered, open_record
 from netdaemon.wire.records import STATE, TOLD_PTY, Pty, State
 from netdaemon.wire.specs import TOLD_LOG, TOLD_READY, TOLD_RESTART, TOLD_STEP, Log, Ready, Restart, Step
+from netdaemon.wire.whom import TOLD_RUN_AS, TOLD_SANDBOX, RunAs, Sandbox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,8 @@ class ProcessRecord(Remembered):
     channels that are closed: 0 that the child reads no more input, 1 and 2 that no more output can come.
 
     ``failures`` counts the restarts since it last stayed up, ``due`` is when the next comes, ``step`` what a stop is
-    at. ``digest`` stands for all that it was started with: the same for the same.
+    at. ``digest`` stands for all that it was started with: the same for the same. ``uid`` and ``gid`` are what
+    ``run_as`` comes to.
     """
 
     id: Annotated[str, TEXT]
@@ -53,6 +55,12 @@ class ProcessRecord(Remembered):
     ready: Annotated[Ready, TOLD_READY] | None = None
     watchdog: Annotated[int, INTEGER] | None = None
     log: Annotated[Log, TOLD_LOG] | None = None
+    run_as: Annotated[RunAs, TOLD_RUN_AS] | None = None
+    limits: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    cgroup: Annotated[tuple[str, ...], array(TEXT)] | None = None
+    sandbox: Annotated[Sandbox, TOLD_SANDBOX] | None = None
+    uid: Annotated[int, INTEGER] | None = None
+    gid: Annotated[int, INTEGER] | None = None
     failures: Annotated[int, INTEGER] | None = None
     due: Annotated[int, INTEGER] | None = None
     step: Annotated[str, TEXT] | None = None

@@ -144,6 +144,7 @@ def _encode_hello(_: Any) -> bytes:
 def _encode_start(message: Start) -> bytes:
     _refuse_lost(message, "cwd", "name", "labels", "pty", "merge", "keep", "from_", "channels", "read_only")
     _refuse_lost(message, "stop", "restart", "ready", "watchdog", "log")
+    _refuse_lost(message, "run_as", "limits", "cgroup", "sandbox")
     if not message.attach:
         raise LocalProtocolError("version 1 of the protocol has no START without attach: it always attaches")
     path = message.argv[0] if message.path is None else message.path
