@@ -178,6 +178,10 @@ def kill_group(pid: int, pidfd: int, number: int) -> None:
     """Signal a child and its process group, as long as it has not been released; whoever has gone is passed over."""
     try:
         signal.pidfd_send_signal(pidfd, 0)
-        os.killpg(pid, number)
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            # It has only just been forked, and is not yet in a group of its own.
+            signal.pidfd_send_signal(pidfd, number)
     except OSError:
         pass
