@@ -20,6 +20,7 @@ from benchmarks.processes import processor
 from netdaemon.daemon.database import Database
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
+from netdaemon.daemon.starting import Starter
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.wire.answers import Gap, Output, Status
 from netdaemon.wire.commands import Attach, Info, Kill, List, Prune, Start
@@ -251,7 +252,7 @@ def events(path: str, argv: list[str], rate: int, seconds: float, processes: int
         service.startService()
         for number in range(processes):
             request = Start(argv=tuple(argv), name=f"job-{number}", labels=LABELS, cwd="/")
-            await service.table.start(request, PRINCIPAL)
+            await service.table.start(request, Starter(PRINCIPAL))
         told = list(service.table)
         await service.journal.flush()
         first = service.feed.last

@@ -117,7 +117,7 @@ class IPeerCredentials(Interface):
         """(pid, uid, gid) as they were when the other end connected."""
 
     def peerGroups() -> frozenset[int]:
-        """The supplementary groups as they were then; none where the kernel does not tell them."""
+        """The supplementary groups as they were then. Raises OSError where they cannot be told, or not all of them."""
 
 
 class IPeerCertificate(Interface):

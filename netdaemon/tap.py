@@ -32,7 +32,7 @@ from netdaemon.daemon.settings import (
     descriptor_limit,
 )
 from netdaemon.defaults import JOURNAL_SUFFIX, KEEPER_SUFFIX, NOTIFY_SUFFIX, socket_path
-from netdaemon.errors import ConnectFailed, NetdaemonError
+from netdaemon.errors import BadRequest, ConnectFailed, NetdaemonError
 from netdaemon.keeper.limits import raise_limit
 from netdaemon.process.cgroups import Cgroups
 from netdaemon.process.keeper_link import KeeperLink
@@ -239,6 +239,14 @@ def _take_over(path: str) -> None:
         raise CannotBind(f"{path}: the daemon there has not ended within {LEAVES_WITHIN} seconds")
 
 
+def _reload(service: DaemonService) -> None:
+    try:
+        service.reload()
+    except BadRequest:
+        # The log has it; whoever has sent the signal is not there to be told.
+        pass
+
+
 def makeService(options: Options) -> IService:
     """The service; its sockets and its state directory are had already, or the program ends here with a word on why."""
     from twisted.internet import reactor
@@ -289,7 +297,7 @@ def makeService(options: Options) -> IService:
         # which everybody would have to wait.
         gc.freeze()
         # Not in the handler itself: it may come in the middle of anything.
-        signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(made.reload))
+        signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(_reload, made))
         return made
     except (CannotBind, StateUnusable, DatabaseUnusable) as error:
         for one in bound:

@@ -54,6 +54,7 @@ class Attachment:
         self.id = id
         self.process = process
         self.read_only = read_only
+        self.holds = hold is None or hold > 0
         self.paused = False
         self.cursor = Cursor(process, offset, channels, hold, renewed=renewed)
         self.cursor.on_lapse = self._lapsed

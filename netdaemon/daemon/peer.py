@@ -90,6 +90,9 @@ class Peer(TwistedProtocol):
 
     principal = Principal()
 
+    # Whether it has been let in, for good: HELLO was answered.
+    admitted = False
+
     def __init__(self, daemon: Daemon, *, packets: bool = False) -> None:
         self.connection = ServerConnection(packets=packets)
         self.attachments: dict[int, Attachment] = {}
@@ -150,6 +153,7 @@ class Peer(TwistedProtocol):
         except (Denied, LimitReached) as refusal:
             self._abort(refusal.errno, refusal.message, refusal.code)
             return
+        self.admitted = True
         self._outflow.send(self.connection.welcome(id, self._daemon.greet(self, hello)))
         self._stop_timer()
 
@@ -219,6 +223,14 @@ class Peer(TwistedProtocol):
             subscription.end(reason)
         self._closing = True
         self._lose()
+
+    def revoke(self, why: str) -> None:
+        """Whoever is at the other end may not be connected any more."""
+        for attachment in list(self.attachments.values()):
+            attachment.end(Reason.REVOKED)
+        for subscription in list(self.subscriptions.values()):
+            subscription.end(Reason.REVOKED)
+        self._abort(Denied.default_errno, why, Denied.code)
 
     def leave(self) -> None:
         """Close the connection without a word: the client is to go on with the next daemon."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from signal import SIGKILL
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
@@ -16,11 +17,16 @@ from netdaemon.daemon import selection
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.database import Stored
 from netdaemon.daemon.feed import Subscription
+from netdaemon.daemon.judging import subject_of
 from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
 from netdaemon.daemon.records import check_generation, record_of
-from netdaemon.errors import AlreadyExited, BadRequest, Denied, UnknownChannel
+from netdaemon.daemon.starting import Starter
+from netdaemon.errors import AlreadyExited, BadRequest, Denied, LimitReached, SpecDiffers, UnknownChannel
 from netdaemon.logs.files import check_path
 from netdaemon.patterns import Pattern
+from netdaemon.policy.judged import Subject, tenant_of
+from netdaemon.policy.verbs import Verb
+from netdaemon.process.identity import Identity
 from netdaemon.process.record import Process
 from netdaemon.wire.answers import (
     WINDOW,
@@ -64,7 +70,7 @@ from netdaemon.wire.commands import (
 )
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import Channel, Counts, Fate, Limits, Reason, Scope, Until
-from netdaemon.wire.specs import Log
+from netdaemon.wire.specs import Log, Step
 from netdaemon.wire.told import PROCESS, ProcessRecord
 
 if TYPE_CHECKING:
@@ -108,10 +114,26 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
         peer.check_attachments()
         if (request.from_ or 0) > 0 and request.key is None:
             raise BadRequest(f"from is {request.from_}, and a process that starts has no output yet", field="from")
-    known = daemon.table.by_key(request.key)
-    _check_declared(request, None if known is None else known.identity.log)
-    # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
-    launching = daemon.table.start(request, str(peer.principal), passing=peer.connection.version == 1)
+    tenant = daemon.judge.tenant(peer.principal)
+    known = daemon.table.by_key(request.key, tenant)
+    if known is not None and not daemon.judge.sees(peer.principal, known.identity):
+        raise SpecDiffers("this key is in use, for what you may not see", field="key")
+
+    def check(identity: Identity) -> None:
+        """Before anything is done, and on what will be executed."""
+        daemon.judge.require_start(peer.principal, identity)
+        if request.attach:
+            _require_attach(daemon, peer, identity, request)
+        _check_declared(request, None if known is None else known.identity.log)
+        if known is None:
+            _check_processes(daemon, peer, tenant)
+
+    launching = daemon.table.start(
+        request,
+        Starter(str(peer.principal), tenant, check),
+        # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
+        passing=peer.connection.version == 1,
+    )
 
     def started(process: Process) -> Reply:
         if request.attach:
@@ -124,10 +146,39 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
 @responds_to(Attach)
 def attach(daemon: DaemonService, peer: Peer, id: int, request: Attach) -> Answer:
     peer.check_attachments()
-    stored = _stored(daemon, request.process)
-    if stored is not None:
-        raise AlreadyExited(f"process {stored.id} has exited, and its output is not kept any longer", process=stored.id)
-    return _attach(peer, id, daemon.table.find(request.process), request)
+    one = _known(daemon, request.process)
+    _require_attach(daemon, peer, subject_of(one), request)
+    if isinstance(one, Stored):
+        raise AlreadyExited(f"process {one.id} has exited, and its output is not kept any longer", process=one.id)
+    return _attach(peer, id, one, request)
+
+
+def _require_attach(daemon: DaemonService, peer: Peer, subject: Subject, request: Start | Attach) -> None:
+    """What an attachment needs: to read, to write unless it says that it will not, and to hold the process back.
+
+    Version 1 cannot be told of a gap, and always holds.
+    """
+    daemon.judge.require(peer.principal, Verb.ATTACH_READ, subject)
+    if request.hold or peer.connection.version == 1:
+        daemon.judge.require(peer.principal, Verb.ATTACH_HOLD, subject)
+    if not request.read_only:
+        daemon.judge.require(peer.principal, Verb.ATTACH_WRITE, subject)
+
+
+def _check_processes(daemon: DaemonService, peer: Peer, tenant: str | None) -> None:
+    """Refuse one more than its starter may have: a tenant all together, anybody else each."""
+    most = daemon.judge.most_processes(peer.principal)
+    if most is None:
+        return
+    owner = str(peer.principal)
+    count = sum(
+        not one.finished
+        and (one.identity.owner == owner if tenant is None else tenant_of(one.identity.labels) == tenant)
+        for one in daemon.table
+    )
+    if count >= most:
+        whose = owner if tenant is None else tenant
+        raise LimitReached(f"{count} processes of {whose} run, and the policy allows {most}; end one of them")
 
 
 def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> Attached:
@@ -168,15 +219,21 @@ def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> A
 @responds_to(List)
 def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     matches = selection.parse(request.select or ())
+    daemon.judge.require_ever(peer.principal, Verb.LIST)
     limit = LIST_LIMIT if request.limit is None else request.limit
     # Version 1 has no pages.
     pages = peer.connection.version == 2
     records: list[Any] = []
     size = decoded = 0
     last: Process | Stored | None = None
+    everything = daemon.judge.everything(peer.principal)
     for one in daemon.records.select(request.after):
         if len(records) == limit or (pages and (size >= LIST_PAGE or decoded >= LIST_DECODED)):
             return _page(records, last)
+        if not everything and not daemon.judge.allows(peer.principal, Verb.LIST, subject_of(one)):
+            decoded += 1
+            last = one
+            continue
         # What is only in the database stands there as it is told.
         record = one if matches is None and pages and isinstance(one, Stored) else record_of(one)
         if matches is not None:
@@ -224,7 +281,9 @@ def _end_subscription(peer: Peer, subscription: Subscription) -> None:
 
 @responds_to(Inspect)
 def inspect(daemon: DaemonService, peer: Peer, id: int, request: Inspect) -> Answer:
-    record = daemon.records.find(request.process)
+    one = _known(daemon, request.process)
+    daemon.judge.require(peer.principal, Verb.INSPECT, subject_of(one))
+    record = record_of(one)
     if not request.stats:
         return OfProcess(process=record, logged=daemon.logged(record.id))
     return OfProcess(process=record, logged=daemon.logged(record.id), stats=daemon.stats(record.id))
@@ -232,25 +291,29 @@ def inspect(daemon: DaemonService, peer: Peer, id: int, request: Inspect) -> Ans
 
 @responds_to(Remove)
 def remove(daemon: DaemonService, peer: Peer, id: int, request: Remove) -> Answer:
-    stored = _stored(daemon, request.process)
-    if stored is not None:
-        check_generation(stored.record, request.generation)
-        daemon.records.remove(stored, str(peer.principal))
+    one = _known(daemon, request.process)
+    daemon.judge.require(peer.principal, Verb.REMOVE, subject_of(one))
+    if isinstance(one, Stored):
+        check_generation(one.record, request.generation)
+        daemon.records.remove(one, str(peer.principal))
         return Ok()
-    process = daemon.table.find(request.process)
-    process.check_generation(request.generation)
-    daemon.table.remove(process, str(peer.principal))
+    one.check_generation(request.generation)
+    daemon.table.remove(one, str(peer.principal))
     return Ok()
 
 
-def _stored(daemon: DaemonService, process: str) -> Stored | None:
-    """A process that there is nothing of but its record."""
-    return None if daemon.table.has(process) else daemon.records.stored(process)
+def _known(daemon: DaemonService, process: str) -> Process | Stored:
+    """The process of this id or name, or what is left of it: its record. Whoever asks is to be judged on it next.
+
+    :raises NoSuchProcess: there is none.
+    """
+    stored = None if daemon.table.has(process) else daemon.records.stored(process)
+    return daemon.table.find(process) if stored is None else stored
 
 
 @responds_to(Prune)
 def prune(daemon: DaemonService, peer: Peer, id: int, request: Prune) -> Answer:
-    matches = selection.parse(request.select or ())
+    matches = daemon.judge.within(peer.principal, Verb.REMOVE, selection.parse(request.select or ()))
     pruning = daemon.records.prune(matches, request.age or 0, str(peer.principal))
     return pruning.addCallback(lambda count: Pruned(count=count))
 
@@ -258,7 +321,7 @@ def prune(daemon: DaemonService, peer: Peer, id: int, request: Prune) -> Answer:
 @responds_to(Watch)
 def watch(daemon: DaemonService, peer: Peer, id: int, request: Watch) -> Answer:
     peer.check_attachments()
-    matches = selection.parse(request.select or ())
+    matches = daemon.judge.within(peer.principal, Verb.EVENTS, selection.parse(request.select or ()))
     feed = daemon.feed
     place = None if request.since is None else feed.place(request.since)
     fresh = place is None
@@ -289,6 +352,7 @@ async def _look(daemon: DaemonService, subscription: Subscription) -> None:
 
 @responds_to(Reload)
 def reload(daemon: DaemonService, peer: Peer, id: int, request: Reload) -> Answer:
+    daemon.judge.require(peer.principal, Verb.RELOAD, None)
     daemon.reload()
     return Ok()
 
@@ -296,19 +360,22 @@ def reload(daemon: DaemonService, peer: Peer, id: int, request: Reload) -> Answe
 @responds_to(Wait)
 def wait(daemon: DaemonService, peer: Peer, id: int, request: Wait) -> Answer:
     until = request.for_ or Until.EXITED
-    stored = _stored(daemon, request.process)
-    if stored is not None:
+    one = _known(daemon, request.process)
+    daemon.judge.require(peer.principal, Verb.INSPECT, subject_of(one))
+    if isinstance(one, Stored):
         if until in (Until.EXITED, Until.ENDED):
-            return _of_process(stored.record)
-        raise AlreadyExited(f"process {stored.id} has exited, and only its record is left", process=stored.id)
-    outcome = daemon.table.find(request.process).when(until)
-    if isinstance(outcome, Deferred):
-        return outcome.addCallback(_of_process)
-    return _of_process(outcome)
+            return OfProcess(process=one.record)
+        raise AlreadyExited(f"process {one.id} has exited, and only its record is left", process=one.id)
+    outcome = one.when(until)
+    if not isinstance(outcome, Deferred):
+        return OfProcess(process=outcome)
 
+    def come_about(record: ProcessRecord) -> OfProcess:
+        # The policy may be another by now.
+        daemon.judge.require(peer.principal, Verb.INSPECT, record)
+        return OfProcess(process=record)
 
-def _of_process(record: ProcessRecord) -> OfProcess:
-    return OfProcess(process=record)
+    return outcome.addCallback(come_about)
 
 
 @responds_to(Data)
@@ -337,6 +404,7 @@ def kill(daemon: DaemonService, peer: Peer, id: int, request: Kill) -> Answer:
         if attachment.read_only:
             raise Denied("this attachment is read-only", process=attachment.process.id)
         process = attachment.process
+    daemon.judge.require(peer.principal, Verb.SIGNAL, process.identity, request.signal)
     process.check_generation(request.generation)
     process.kill(request.signal, request.scope or Scope.GROUP, str(peer.principal))
     return Ok()
@@ -344,11 +412,12 @@ def kill(daemon: DaemonService, peer: Peer, id: int, request: Kill) -> Answer:
 
 @responds_to(Stop)
 def stop(daemon: DaemonService, peer: Peer, id: int, request: Stop) -> Answer:
-    stored = _stored(daemon, request.process)
-    if stored is not None:
-        check_generation(stored.record, request.generation)
-        return Stopped(process=stored.record, already=True)
-    process = daemon.table.find(request.process)
+    one = _known(daemon, request.process)
+    _require_stop(daemon, peer, subject_of(one), request.steps or ())
+    if isinstance(one, Stored):
+        check_generation(one.record, request.generation)
+        return Stopped(process=one.record, already=True)
+    process = one
     process.check_generation(request.generation)
     stopping = process.life.stop(request.steps, str(peer.principal))
     if stopping is None:
@@ -356,30 +425,51 @@ def stop(daemon: DaemonService, peer: Peer, id: int, request: Stop) -> Answer:
     return stopping.addCallback(lambda step: Stopped(process=process.record(), step=step))
 
 
+def _require_stop(daemon: DaemonService, peer: Peer, subject: Subject, steps: Sequence[Step]) -> None:
+    """What a stop needs; steps of one's own, also what it needs to type or to send what they do."""
+    daemon.judge.require(peer.principal, Verb.STOP, subject)
+    for step in steps:
+        if step.stdin is not None:
+            daemon.judge.require(peer.principal, Verb.ATTACH_WRITE, subject)
+        if step.signal is not None or step.kill:
+            daemon.judge.require(peer.principal, Verb.SIGNAL, subject, step.signal or SIGKILL)
+
+
 @responds_to(Again)
 def again(daemon: DaemonService, peer: Peer, id: int, request: Again) -> Answer:
-    stored = _stored(daemon, request.process)
-    if stored is not None:
-        check_generation(stored.record, request.generation)
-        process = daemon.table.revive(*daemon.records.left_of(stored))
+    one = _known(daemon, request.process)
+    daemon.judge.require(peer.principal, Verb.START, subject_of(one))
+    if isinstance(one, Stored):
+        check_generation(one.record, request.generation)
+        process = daemon.table.revive(*daemon.records.left_of(one))
         daemon.table.archives = True
     else:
-        process = daemon.table.find(request.process)
+        process = one
+        if not process.finished:
+            daemon.judge.require(peer.principal, Verb.STOP, process.identity)
         process.check_generation(request.generation)
     return process.life.restart(str(peer.principal)).addCallback(lambda _: OfProcess(process=process.record()))
 
 
 @responds_to(Change)
 def change(daemon: DaemonService, peer: Peer, id: int, request: Change) -> Answer:
-    stored = _stored(daemon, request.process)
-    if stored is not None:
+    one = _known(daemon, request.process)
+    daemon.judge.require(peer.principal, Verb.START, subject_of(one))
+    if isinstance(one, Stored):
         raise AlreadyExited(
-            f"process {stored.id} has exited, and only its record is left: start it again first", process=stored.id
+            f"process {one.id} has exited, and only its record is left: start it again first", process=one.id
         )
-    process = daemon.table.find(request.process)
+    process = one
     process.check_generation(request.generation)
-    _check_declared(request, process.identity.log)
-    restart = daemon.table.change(process, request, str(peer.principal))
+
+    def check(identity: Identity) -> None:
+        """What it comes to has to be what may be started."""
+        daemon.judge.require_start(peer.principal, identity)
+        _check_declared(request, process.identity.log)
+
+    restart = daemon.table.change(process, request, str(peer.principal), check)
+    # Others may not see it any more.
+    daemon.rejudge(process)
     return Changed(process=process.record(), restart=restart)
 
 
@@ -411,7 +501,7 @@ def flow(daemon: DaemonService, peer: Peer, id: int, request: Flow) -> Answer:
 
 @responds_to(Info)
 def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
-    settings, table = daemon.settings, daemon.table
+    settings = daemon.settings
     return DaemonInfo(
         version=netdaemon.__version__,
         instance=daemon.instance,
@@ -429,15 +519,25 @@ def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
             keep=KEEP_MAX,
             descriptors=settings.descriptors,
         ),
-        counts=Counts(
+        counts=_counts(daemon, peer),
+        degraded=daemon.degraded(),
+    )
+
+
+def _counts(daemon: DaemonService, peer: Peer) -> Counts:
+    """How much there is of what: for somebody who does not see all of it, of what he does."""
+    table = daemon.table
+    if daemon.judge.everything(peer.principal):
+        return Counts(
             clients=len(daemon.peers),
             running=table.running,
             exited=table.exited,
             attachments=sum(len(one.attachments) for one in daemon.peers),
-            descriptors=_descriptors(settings.descriptors),
-        ),
-        degraded=daemon.degraded(),
-    )
+            descriptors=_descriptors(daemon.settings.descriptors),
+        )
+    seen = [one for one in table if daemon.judge.sees(peer.principal, one.identity)]
+    running = sum(not one.finished for one in seen)
+    return Counts(clients=1, running=running, exited=len(seen) - running, attachments=len(peer.attachments))
 
 
 def _descriptors(limit: int) -> int:
@@ -451,6 +551,7 @@ def _descriptors(limit: int) -> int:
 
 @responds_to(Shutdown)
 def shutdown(daemon: DaemonService, peer: Peer, id: int, request: Shutdown) -> Answer:
+    daemon.judge.require(peer.principal, Verb.SHUTDOWN, None)
     if request.processes is Fate.KEEP and daemon.keeper is None:
         raise BadRequest(
             "processes is keep, and this daemon is ephemeral: its processes end with it", field="processes"

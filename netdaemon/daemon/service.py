@@ -16,9 +16,11 @@ from twisted.logger import Logger
 import netdaemon
 from netdaemon.daemon.adoption import adopt
 from netdaemon.daemon.attachment import Attachment
+from netdaemon.daemon.audit import Audit
 from netdaemon.daemon.chronicle import Chronicle
 from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.files import open_files
+from netdaemon.daemon.judging import Judge, Policy
 from netdaemon.daemon.logbooks import Logbooks
 from netdaemon.daemon.peer import Peer
 from netdaemon.daemon.records import Records
@@ -26,10 +28,11 @@ from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.statistics import Statistics
 from netdaemon.daemon.table import ProcessTable
-from netdaemon.errors import Denied, LimitReached, NetdaemonError, Refusal, ShuttingDown
+from netdaemon.errors import BadRequest, Denied, LimitReached, NetdaemonError, Refusal, ShuttingDown
 from netdaemon.interfaces import IKeeper, ILauncher
 from netdaemon.policy.owner import OwnerPolicy
 from netdaemon.policy.principals import Principal
+from netdaemon.policy.verbs import Verb
 from netdaemon.process.probe import splice_works
 from netdaemon.process.record import Process
 from netdaemon.process.trees import Root, mark_of
@@ -79,7 +82,8 @@ class DaemonService(Service):
         settings: Settings,
         *,
         bound: Sequence[Bound] = (),
-        policy: OwnerPolicy | None = None,
+        policy: Callable[[], Policy] = OwnerPolicy.of_this_process,
+        audit: Audit | None = None,
         manager: Manager | None = None,
         on_shutdown: Callable[[], None] = lambda: None,
     ) -> None:
@@ -101,7 +105,9 @@ class DaemonService(Service):
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
         self.peers: set[Peer] = set()
-        self._policy = OwnerPolicy.of_this_process() if policy is None else policy
+        self._read_policy = policy
+        self._audit = audit
+        self.judge = Judge(policy(), audit)
         self._bound = list(bound)
         self._manager = Manager({}) if manager is None else manager
         self._alive: Any = None
@@ -289,15 +295,13 @@ class DaemonService(Service):
             raise LimitReached("the daemon is stopping")
         if len(self.peers) > self.settings.max_clients:
             raise LimitReached(f"{self.settings.max_clients} clients are connected, and that is the daemon's limit")
-        decision = self._policy.admit(principal)
-        if not decision.allowed and (last or not self._policy.takes_tokens):
+        decision = self.judge.admit(principal)
+        if not decision.allowed and (last or not self.judge.policy.takes_tokens):
+            self.judge.turned_away(principal, decision.why)
             raise Denied(decision.why)
 
     def token(self, shown: bytes) -> str:
-        name = self._policy.token(shown)
-        if name is None:
-            raise Denied("this token is not known")
-        return name
+        return self.judge.token(shown)
 
     def greet(self, peer: Peer, hello: Hello) -> Welcome:
         return Welcome(
@@ -307,7 +311,7 @@ class DaemonService(Service):
     def respond(self, peer: Peer, id: int, request: Request) -> Reply | Deferred[Reply]:
         if self._stopping and not isinstance(request, HARMLESS):
             raise ShuttingDown("the daemon is stopping")
-        return RESPONDERS[type(request)](self, peer, id, request)
+        return self.judge.answer(peer.principal, request, lambda: RESPONDERS[type(request)](self, peer, id, request))
 
     def buffered(self, peer: Peer, count: int, *, progress: bool) -> None:
         if progress or not count:
@@ -331,8 +335,46 @@ class DaemonService(Service):
             self._all_gone.callback(None)
 
     def reload(self) -> None:
-        """Open the log files again."""
+        """Open the log files again, and read the policy: whatever it does not allow any more ends at once.
+
+        :raises BadRequest: the policy cannot be used, and that which there was stays.
+        """
         self._logbooks.reopen()
+        if self._audit is not None:
+            self._audit.reopen()
+        try:
+            self.judge.policy = self._read_policy()
+        except (NetdaemonError, OSError) as error:
+            _log.error("the policy stays as it was: {why}", why=error)
+            raise BadRequest(f"the policy stays as it was: {error}", field="policy") from error
+        self.rejudge()
+
+    def rejudge(self, process: Process | None = None) -> None:
+        """End what the policy does not allow any more: connections, attachments, subscriptions.
+
+        :param process: only what is about this one.
+        """
+        for peer in list(self.peers):
+            if process is None and peer.admitted:
+                decision = self.judge.admit(peer.principal)
+                if not decision.allowed:
+                    self.judge.turned_away(peer.principal, decision.why)
+                    peer.revoke(decision.why)
+                    continue
+            for attachment in list(peer.attachments.values()):
+                if process in (None, attachment.process) and not self._may_stay(peer, attachment):
+                    attachment.end(Reason.REVOKED)
+            if process is None and not self.judge.may_ever(peer.principal, Verb.EVENTS):
+                for subscription in list(peer.subscriptions.values()):
+                    subscription.end(Reason.REVOKED)
+
+    def _may_stay(self, peer: Peer, attachment: Attachment) -> bool:
+        verbs = [Verb.ATTACH_READ]
+        if not attachment.read_only:
+            verbs.append(Verb.ATTACH_WRITE)
+        if attachment.holds:
+            verbs.append(Verb.ATTACH_HOLD)
+        return all(self.judge.allows(peer.principal, verb, attachment.process.identity) for verb in verbs)
 
     def logged(self, id: str) -> Logged | None:
         """How the log of a process stands; None: it has none."""
@@ -372,6 +414,8 @@ class DaemonService(Service):
         found = []
         if self._copies or any(process.spool.degraded for process in self.table):
             found.append(COPIES)
+        if self._audit is not None and self._audit.trouble is not None:
+            found.append(self._audit.trouble)
         if self.journal.trouble is not None:
             found.append(self.journal.trouble)
         if self.keeper is not None and not self.keeper.kept:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from netdaemon.errors import BadRequest
 from netdaemon.keeper.child import Spec
+from netdaemon.policy.judged import TENANT_LABEL
 from netdaemon.process.identity import Identity
 from netdaemon.process.trees import mark_of
 from netdaemon.wire.commands import Change, Start, check_size
 from netdaemon.wire.digest import digest
+from netdaemon.wire.records import RESERVED_LABEL
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
 _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -34,19 +37,45 @@ def new_id() -> str:
     return id
 
 
-def identity_for(request: Start, id: str, owner: str, created: int) -> Identity:
-    """What a process is that is started by *request*."""
+def allow(_: Identity) -> None:
+    """Where there is nobody who could be denied anything."""
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Who starts a process.
+
+    :param owner: what the process tells of him.
+    :param tenant: whose the process is, where there are tenants.
+    :param check: is told what will be executed before anything is done, and raises what stands against it.
+    """
+
+    owner: str
+    tenant: str | None = None
+    check: Callable[[Identity], None] = allow
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the process is marked with besides its own labels."""
+        return () if self.tenant is None else (TENANT_LABEL + self.tenant,)
+
+
+def identity_for(request: Start, id: str, starter: Starter, created: int) -> Identity:
+    """What a process is that is started by *request*.
+
+    :raises BadRequest: there is no such user or group.
+    """
     return Identity(
         id=id,
         created=created,
-        owner=owner,
+        owner=starter.owner,
         key=request.key,
         digest=digest(request),
         name=request.name,
         argv=request.argv,
         path=request.path,
         env=request.env or (),
-        labels=request.labels or (),
+        labels=(request.labels or ()) + starter.labels,
         cwd=request.cwd or "/",
         pty=request.pty,
         merge=bool(request.merge) or request.pty is not None,
@@ -94,6 +123,10 @@ def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
         raise BadRequest("merge is false and there is a pty; a terminal has one output", field="merge")
     if pty is not None:
         given["merge"] = True
+    # Those that are netdaemon's own stay, whatever else it is labelled with.
+    own = tuple(label for label in identity.labels if label.startswith(RESERVED_LABEL))
+    if "labels" in given:
+        given["labels"] += own
     after = dataclasses.replace(identity, **given)
     if after != identity:
         check_size(after)

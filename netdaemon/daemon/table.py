@@ -18,7 +18,7 @@ from netdaemon.daemon.files import Files
 from netdaemon.daemon.leftovers import Leftovers
 from netdaemon.daemon.notifying import NotifyFolder
 from netdaemon.daemon.settings import Settings
-from netdaemon.daemon.starting import changed, identity_for, new_id, spec_of
+from netdaemon.daemon.starting import Starter, allow, changed, identity_for, new_id, spec_of
 from netdaemon.errors import (
     LaunchFailed,
     LimitReached,
@@ -29,7 +29,9 @@ from netdaemon.errors import (
 )
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import INPUT, Launched, LaunchError
+from netdaemon.policy.judged import tenant_of
 from netdaemon.process.coming_back import lost
+from netdaemon.process.identity import Identity
 from netdaemon.process.launches import launch_id
 from netdaemon.process.notify import ROLE, NotifySocket
 from netdaemon.process.record import Process
@@ -63,7 +65,7 @@ class ProcessTable:
         # The same in a row, replaced when one comes or goes; None: not yet made.
         self._row: list[Process] | None = None
         self._names: dict[str, Process] = {}
-        self._keys: dict[str, Process] = {}
+        self._keys: dict[tuple[str | None, str], Process] = {}
         # Those whose program is not yet being executed, and who waits for that.
         self._starting: dict[str, list[Deferred[Process]]] = {}
         self._exited: OrderedDict[str, Process] = OrderedDict()
@@ -108,14 +110,17 @@ class ProcessTable:
 
     # --- start -------------------------------------------------------------------------------------------------------
 
-    def start(self, request: Start, owner: str, *, passing: bool = False) -> Deferred[Process]:
+    def start(self, request: Start, starter: Starter, *, passing: bool = False) -> Deferred[Process]:
         """Run what *request* asks for.
 
+        :param starter: is asked about what will be executed before there is anything of it.
         :param passing: it is to be removed when it has exited and nobody is attached.
         :return: fires with the process once its program is being executed; cancelling it stops the waiting only.
         :raises Refusal: (also as errback) there is no process.
         """
-        known = None if request.key is None else self._keys.get(request.key)
+        identity = self._identity(request, starter)
+        starter.check(identity)
+        known = self.by_key(request.key, starter.tenant)
         if known is not None:
             return self._started_before(known, request)
         if self._closing:
@@ -123,7 +128,7 @@ class ProcessTable:
         if request.name is not None:
             self._check_name(request.name)
         self.check_room()
-        process = self._create(request, owner, passing)
+        process = self._create(identity, request.keep, passing)
         try:
             launching = self._launch(process)
         except BaseException:
@@ -199,17 +204,21 @@ class ProcessTable:
             else:
                 started.callback(outcome)
 
-    def _create(self, request: Start, owner: str, passing: bool) -> Process:
+    def _identity(self, request: Start, starter: Starter) -> Identity:
+        """What is asked for, with an id of its own; there is nothing of it yet."""
         # The order of a LIST and of its pages: a clock that is set back does not change it.
         self._created = max(self._created + 1, time.time_ns() // 1000)
         id = new_id()
         while id in self._processes or id in self._names:
             id = new_id()
-        identity = identity_for(request, id, owner, self._created)
+        return identity_for(request, id, starter, self._created)
+
+    def _create(self, identity: Identity, keep: int | None, passing: bool) -> Process:
+        id = identity.id
         descriptor = -1
         try:
             descriptor = self._files.create(f"{id}.out")
-            spool = Spool(descriptor, request.keep or self._settings.keep)
+            spool = Spool(descriptor, keep or self._settings.keep)
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -263,7 +272,7 @@ class ProcessTable:
             self._names[identity.name] = process
         if identity.key is not None:
             # One that comes back out of the database may find that another was started with its key meanwhile.
-            self._keys.setdefault(identity.key, process)
+            self._keys.setdefault((tenant_of(identity.labels), identity.key), process)
         if identity.log is not None:
             self.on_logged(process)
 
@@ -386,14 +395,18 @@ class ProcessTable:
 
     # --- change ------------------------------------------------------------------------------------------------------
 
-    def change(self, process: Process, request: Change, principal: str) -> bool:
+    def change(
+        self, process: Process, request: Change, principal: str, check: Callable[[Identity], None] = allow
+    ) -> bool:
         """Change what it was started with; whether some of that counts from its next start on only.
 
+        :param check: is told what it comes to before anything is done, and raises what stands against it.
         :raises NameTaken: another one has that name.
         """
+        identity, restart = changed(process.identity, request)
+        check(identity)
         if request.name is not None and request.name != process.identity.name:
             self._check_name(request.name, process)
-        identity, restart = changed(process.identity, request)
         if identity == process.identity:
             return False
         before = process.identity.name
@@ -408,9 +421,9 @@ class ProcessTable:
 
     # --- find --------------------------------------------------------------------------------------------------------
 
-    def by_key(self, key: str | None) -> Process | None:
-        """The process that was started with this key."""
-        return None if key is None else self._keys.get(key)
+    def by_key(self, key: str | None, tenant: str | None = None) -> Process | None:
+        """The process that was started with this key; tenants know nothing of each other's."""
+        return None if key is None else self._keys.get((tenant, key))
 
     def has(self, process: str) -> bool:
         """Whether there is one with this id or name."""
@@ -468,9 +481,9 @@ class ProcessTable:
         self._exited.pop(process.id, None)
         if process.identity.name is not None:
             self._names.pop(process.identity.name, None)
-        key = process.identity.key
-        if key is not None and self._keys.get(key) is process:
-            del self._keys[key]
+        key, tenant = process.identity.key, tenant_of(process.identity.labels)
+        if key is not None and self.by_key(key, tenant) is process:
+            del self._keys[tenant, key]
         self.on_removed(process)
         process.removed = True
         self.on_logged(process)

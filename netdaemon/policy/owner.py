@@ -48,6 +48,10 @@ class OwnerPolicy:
         """Whether *principal* may have *spec* executed."""
         return self.admit(principal)
 
+    def ever(self, principal: Principal, verb: Verb) -> bool:
+        """Whether there could be anything at all to which *principal* may do *verb*."""
+        return self.admit(principal).allowed
+
     def sees(self, principal: Principal, subject: Subject) -> bool:
         """Whether that process exists for *principal*: it may do anything at all to it."""
         return self.admit(principal).allowed

@@ -36,8 +36,8 @@ _GROUP = struct.Struct("I")
 # Python has no name for it.
 SO_PEERGROUPS = 59
 
-# As many supplementary groups as the kernel lets anybody have.
-GROUPS_MAX = 65536
+# Supplementary groups that somebody may be in: as many as Python takes from the kernel.
+GROUPS_MAX = 256
 
 # Every transport reads into this one in turn; a protocol copies what it keeps before it returns.
 _read_view = memoryview(bytearray(READ_SIZE))
@@ -128,7 +128,7 @@ class StreamTransport(Watched, tcp.Connection):
         return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
 
     def peerGroups(self) -> frozenset[int]:
-        # The kernel says how much room it needs only where there is too little: there is enough for all that it allows.
+        # With more of them than there is room for it is an error, and must be: one that is left out might be denied.
         raw = self.socket.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_MAX * _GROUP.size)
         return frozenset(number for (number,) in _GROUP.iter_unpack(raw))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ class World:
         """A client that has said HELLO."""
         bare = Bare(version, packets)
         peer = self.daemon.service.build(packets)
-        join(self.reactor, peer, bare, self.daemon.service._policy.uid if uid is None else uid)
+        join(self.reactor, peer, bare, os.geteuid() if uid is None else uid)
         self.daemon.settle()
         return bare
 

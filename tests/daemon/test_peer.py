@@ -1,6 +1,7 @@
 """One connection and its limits: bad input, slowness, floods, version 1; nobody else notices, time is the test's."""
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Mute(Bare):
 
 def connect(w: World, client: Bare, packets: bool = False) -> Bare:
     """Connect without HELLO."""
-    join(w.reactor, w.daemon.service.build(packets), client, w.daemon.service._policy.uid)
+    join(w.reactor, w.daemon.service.build(packets), client, os.geteuid())
     w.daemon.settle()
     return client
 

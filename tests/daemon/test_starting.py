@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from netdaemon.daemon.starting import changed, identity_for
+from netdaemon.daemon.starting import Starter, changed, identity_for
 from netdaemon.wire.commands import Change, Start
 from netdaemon.wire.digest import digest
 from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import Log, Policy, Restart, Step
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 SPEC: dict[str, Any] = {
     "argv": ("cat", "-u"),
@@ -25,8 +26,12 @@ SPEC: dict[str, Any] = {
     "restart": Restart(policy=Policy.ALWAYS),
     "watchdog": 1000,
     "log": Log(path="/var/log/web"),
+    "run_as": RunAs(umask=0o027),
+    "limits": ("nofile=64",),
+    "cgroup": ("pids.max=10",),
+    "sandbox": Sandbox(profile=Profile.PRIVATE),
 }
-BEFORE = identity_for(Start(argv=("cat",), name="web", labels=("x=y",), keep=8192), "id", "me", 1)
+BEFORE = identity_for(Start(argv=("cat",), name="web", labels=("x=y",), keep=8192), "id", Starter("me"), 1)
 
 
 def test_a_whole_change_has_the_digest_of_the_start_that_says_the_same() -> None:
@@ -57,7 +62,7 @@ def test_a_change_that_changes_nothing_leaves_the_digest() -> None:
 
 
 def test_what_is_back_as_it_was_is_known_again() -> None:
-    before = identity_for(Start(**SPEC), "id", "me", 1)
+    before = identity_for(Start(**SPEC), "id", Starter("me"), 1)
     away, _ = changed(before, Change(process="id", labels=("other=1",)))
     back, _ = changed(away, Change(process="id", labels=SPEC["labels"]))
     assert back == before
