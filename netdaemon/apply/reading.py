@@ -64,18 +64,22 @@ def read(*files: str | os.PathLike[str], environ: Mapping[str, str] | None = Non
 
 
 def _read_one(at: At, environ: Mapping[str, str]) -> SpecSet | None:
+    found = document_in(at)
+    return None if found is None else _set_of(found[0], at, environ)
+
+
+def document_in(at: At) -> tuple[dict[str, Any], str] | None:
+    """What a file says, and its text; None if it cannot be read or is no TOML."""
     text = _text_of(at)
     if text is None:
         return None
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text), text
     except tomllib.TOMLDecodeError as error:
         _syntax(str(error), text, at)
-        return None
     except RecursionError:
         at.fault("its tables and arrays are nested too deeply")
-        return None
-    return _set_of(document, at, environ)
+    return None
 
 
 def _text_of(at: At) -> str | None:
