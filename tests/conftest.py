@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
+from tests.faults.table import write_table
 from tests.support import LONG, Figure, Logged, RunningDaemon, running_daemon
 
 # Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
@@ -117,11 +118,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The figures that tests of promises have found, beside what is promised."""
+    """The figures that tests of promises have found, beside what is promised, and the table of faults."""
+    found = [report for reports in terminalreporter.stats.values() for report in reports]
+    write_table(terminalreporter, found, "long" if LONG else "short")
     rows = [
         value
-        for reports in terminalreporter.stats.values()
-        for report in reports
+        for report in found
         if getattr(report, "when", None) == "call"
         for name, value in report.user_properties
         if name == "figure"

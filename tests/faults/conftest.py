@@ -1,13 +1,35 @@
-"""What the tests of faults get: a daemon whose log must be clean."""
+"""What the tests of faults get: a daemon whose log must be clean, and lines in the table of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults.table import PROPERTY, Trial, as_property
 from tests.support import RunningDaemon, running_daemon
+
+# What the fixture of this name is called with: the daemon, and what is done to it.
+Trials = Callable[[RunningDaemon, str], AbstractContextManager[Trial]]
+
+
+@pytest.fixture
+def trial(record_property: Callable[[str, Any], None]) -> Trials:
+    """Enter what it gives to have a line of the table; nobody may be connected before and after that."""
+
+    @contextlib.contextmanager
+    def one(running: RunningDaemon, what: str) -> Iterator[Trial]:
+        made = Trial(running, what)
+        yield made
+        row = made.row()
+        record_property(PROPERTY, as_property(row))
+        assert row.alive, "the daemon is gone"
+
+    return one
 
 
 @pytest.fixture
