@@ -18,6 +18,7 @@ ROOT = Path(netdaemon.__file__).parent
 LAYERS = (
     "errors",
     "signal_names",
+    "ways",
     "wire",
     "logs",
     "patterns",
@@ -46,13 +47,14 @@ LAYERS = (
 STANDS_ON = {
     "errors": (),
     "wire": ("errors", "signal_names"),
-    "logs": ("errors", "wire"),
+    "logs": ("errors", "ways", "wire"),
     "patterns": ("errors",),
     "apply": ("errors", "signal_names", "wire", "patterns"),
-    "policy": ("errors", "signal_names", "wire", "apply"),
+    "policy": ("errors", "signal_names", "ways", "wire", "apply"),
     "keeper": (),
     "defaults": (),
     "signal_names": (),
+    "ways": (),
     "watching": (),
     "reasons": (),
     "declared": ("wire",),
@@ -61,7 +63,18 @@ STANDS_ON = {
 }
 
 # Layers that import nothing but the standard library, and what is ours.
-STANDARD_LIBRARY_ONLY = ("errors", "wire", "logs", "apply", "policy", "keeper", "defaults", "signal_names", "systemd")
+STANDARD_LIBRARY_ONLY = (
+    "errors",
+    "wire",
+    "logs",
+    "apply",
+    "policy",
+    "keeper",
+    "defaults",
+    "signal_names",
+    "systemd",
+    "ways",
+)
 
 # What a layer may not import although its place would let it.
 FORBIDDEN = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Collection
 
 from twisted.logger import Logger
 
 from netdaemon.errors import NetdaemonError
+from netdaemon.ways import UnsafeWay, check_way, make_directory
 
 _log = Logger()
 
@@ -37,13 +39,17 @@ class MemoryFiles:
 class DirectoryFiles:
     """Files in the folder ``spool`` of a state directory.
 
-    :raises StateUnusable: another daemon has it, or it cannot be written.
+    What is in it is believed, and what it says runs again after a reboot: it is made for this user alone, and refused
+    where others could change it.
+
+    :raises StateUnusable: another daemon has it, it cannot be written, or others can.
     """
 
     def __init__(self, directory: str) -> None:
         self._folder = os.path.join(directory, "spool")
         try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            make_directory(self._folder)
+            _check_private(directory)
             self._lock = os.open(
                 os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
@@ -80,6 +86,19 @@ class DirectoryFiles:
     def close(self) -> None:
         """Let another daemon have the directory."""
         os.close(self._lock)
+
+
+def _check_private(directory: str) -> None:
+    """Refuse a state directory that others can write to, or can put another in the place of."""
+    try:
+        check_way(os.path.abspath(directory))
+        mode = stat.S_IMODE(os.stat(directory).st_mode)
+    except UnsafeWay as unsafe:
+        raise StateUnusable(f"{directory} {unsafe}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateUnusable(
+            f"{directory} has mode {mode:04o}: others can change what runs after a reboot; chmod 0700 it"
+        )
 
 
 Files = MemoryFiles | DirectoryFiles

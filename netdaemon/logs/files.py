@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from netdaemon.errors import BadRequest
+from netdaemon.ways import UnsafeWay, check_way
 
 # Others may not read what a process says, but for the group that the directory gives it to.
 MODE = 0o640
@@ -31,9 +32,6 @@ _STAMPED = re.compile(r"\.(\d{8}T\d{6}\.\d{6}Z)(\.gz)?(\.tmp)?")
 COMPRESSED = ".gz"
 UNFINISHED = ".tmp"
 _LONGEST_SUFFIX = len(".20261128T165500.123456Z") + len(COMPRESSED) + len(UNFINISHED)
-
-# As many as the kernel follows.
-_LINKS_MAX = 40
 
 # Read and compressed at a time: large enough that the thread seldom needs the interpreter.
 _CHUNK = 256 * 1024
@@ -87,53 +85,13 @@ def _no_way(path: str, directory: str, error: OSError) -> BadRequest:
 
 
 def _check_way(path: str) -> None:
-    """Every directory and every link on the way to the file is ours or root's, and nobody else can replace it.
-
-    None of them can be changed by others afterwards, so that what is opened then is what was looked at.
-    """
-    here = "/"
-    _check_directory(path, here, os.stat(here))
-    left = os.path.dirname(path).split("/")[::-1]
-    links = 0
-    while left:
-        part = left.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            here = os.path.dirname(here)
-            continue
-        one = os.path.join(here, part)
-        try:
-            status = os.lstat(one)
-            target = os.readlink(one) if stat.S_ISLNK(status.st_mode) else None
-        except OSError as error:
-            raise _no_way(path, one, error) from None
-        if target is None:
-            here = one
-            _check_directory(path, here, status)
-            continue
-        links += 1
-        if links > _LINKS_MAX:
-            raise _refused(path, f"cannot be: more than {_LINKS_MAX} symbolic links are on the way to it")
-        _check_owner(path, one, status)
-        here = "/" if target.startswith("/") else here
-        left += target.split("/")[::-1]
-
-
-def _check_directory(path: str, directory: str, status: os.stat_result) -> None:
-    if not stat.S_ISDIR(status.st_mode):
-        raise _refused(path, f"cannot be: {directory}: {os.strerror(errno.ENOTDIR)}")
-    _check_owner(path, directory, status)
-    # A group that may write is let pass: /var/log is a group's on many systems, and whoever made it trusts that group.
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise _refused(path, f"is below {directory}, where everybody may write; it needs the sticky bit (chmod +t)")
-
-
-def _check_owner(path: str, directory: str, status: os.stat_result) -> None:
-    user = os.geteuid()
-    if status.st_uid not in (0, user):
-        allowed = f"user {user} or root" if user else "root"
-        raise _refused(path, f"is below {directory}, which belongs to user {status.st_uid}; {allowed} is allowed")
+    """Every directory and every link on the way to the file is ours or root's, and nobody else can replace it."""
+    try:
+        check_way(os.path.dirname(path))
+    except UnsafeWay as unsafe:
+        raise _refused(path, str(unsafe)) from None
+    except OSError as error:
+        raise _no_way(path, error.filename, error) from None
 
 
 _KINDS = {

@@ -9,6 +9,7 @@ import socket
 import stat
 
 from netdaemon.errors import NetdaemonError
+from netdaemon.ways import UnsafeWay, check_way, make_directory
 
 # Only the owner may connect; who else may is a matter of policy, told by the owner's mode.
 DEFAULT_MODE = 0o600
@@ -111,7 +112,7 @@ def _check(path: str) -> None:
         raise CannotBind(f"{path}: {len(os.fsencode(path))} bytes, and the path of a socket has at most {PATH_MAX - 1}")
     directory = os.path.dirname(path)
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_directory(directory)
         status = os.stat(directory)
     except OSError as error:
         raise CannotBind(f"{directory}: {os.strerror(error.errno or 0)}") from error
@@ -124,6 +125,10 @@ def _check(path: str) -> None:
         raise CannotBind(
             f"{directory} has mode {mode:04o}: others can replace the socket; it may be 0700, 0750 or 0755"
         )
+    try:
+        check_way(directory)
+    except UnsafeWay as unsafe:
+        raise CannotBind(f"{path} {unsafe}: others can replace the socket") from None
 
 
 def _take_lock(path: str) -> int:

@@ -40,6 +40,40 @@ def test_private(tmp_path: Path) -> None:
     files.close()
 
 
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_place_that_others_can_write_to(tmp_path: Path, mode: int) -> None:
+    """What it says runs again after a reboot, as the daemon's user."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(mode)
+    with pytest.raises(StateUnusable, match=f"state has mode {mode:04o}|state, where everybody may write"):
+        DirectoryFiles(str(state))
+    assert not (state / "lock").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+@pytest.mark.parametrize("which", ["state", "above", "link"])
+def test_a_place_that_is_another_users(tmp_path: Path, which: str) -> None:
+    """Its own, one on the way to it, or a link that leads there."""
+    above, link = tmp_path / "above", tmp_path / "link"
+    (above / "state").mkdir(parents=True)
+    link.symlink_to(above)
+    os.chown({"state": above / "state", "above": above, "link": link}[which], 12345, 12345, follow_symlinks=False)
+    with pytest.raises(StateUnusable, match="which belongs to user 12345; root is allowed"):
+        DirectoryFiles(str(link / "state"))
+
+
+def test_a_place_that_is_made_whatever_the_umask(tmp_path: Path) -> None:
+    """With all on the way to it."""
+    before = os.umask(0)
+    try:
+        DirectoryFiles(str(tmp_path / "a" / "b" / "state")).close()
+    finally:
+        os.umask(before)
+    for made in ("a", "a/b", "a/b/state", "a/b/state/spool"):
+        assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700, made
+
+
 def test_a_place_that_cannot_be_had(tmp_path: Path) -> None:
     """Said with the path."""
     (tmp_path / "file").write_text("")

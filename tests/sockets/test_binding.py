@@ -37,9 +37,14 @@ def test_mode(path: str, kind: int, umask: int) -> None:
 
 def test_the_directory_is_made_for_the_owner_only(tmp_path: Path) -> None:
     """0700, with its parents."""
-    path = str(tmp_path / "a" / "s")
-    bound = bind(path)
+    path = str(tmp_path / "a" / "b" / "s")
+    before = os.umask(0)
+    try:
+        bound = bind(path)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(tmp_path / "a" / "b").st_mode) == 0o700
     bound.socket.close()
     bound.remove()
 
@@ -50,6 +55,23 @@ def test_a_directory_that_others_can_write_is_refused(path: str, mode: int) -> N
     os.chmod(os.path.dirname(path), mode)
     with pytest.raises(CannotBind, match="others can replace"):
         bind(path)
+
+
+def test_a_way_that_others_can_have_lead_elsewhere_is_refused(path: str) -> None:
+    """Whoever can replace a directory above can replace the socket with it."""
+    os.chmod(os.path.dirname(os.path.dirname(path)), 0o777)
+    with pytest.raises(CannotBind, match=r"where everybody may write.*others can replace the socket"):
+        bind(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+def test_a_link_of_another_user_is_refused(path: str, tmp_path: Path) -> None:
+    """He can have it lead elsewhere at any time, and clients with it."""
+    link = tmp_path / "link"
+    link.symlink_to(os.path.dirname(path))
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(CannotBind, match="belongs to user 12345"):
+        bind(str(link / "s"))
 
 
 def test_what_is_left_of_a_dead_daemon_is_replaced(path: str) -> None:
