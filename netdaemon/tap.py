@@ -8,7 +8,7 @@ import secrets
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,11 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python import usage
 
+from netdaemon.apply.faults import SpecFaults
+from netdaemon.daemon.audit import Audit
 from netdaemon.daemon.database import DatabaseUnusable
 from netdaemon.daemon.files import StateUnusable
+from netdaemon.daemon.judging import Policy
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import (
     DAYS,
@@ -34,6 +37,7 @@ from netdaemon.daemon.settings import (
 from netdaemon.defaults import JOURNAL_SUFFIX, KEEPER_SUFFIX, NOTIFY_SUFFIX, socket_path
 from netdaemon.errors import BadRequest, ConnectFailed, NetdaemonError
 from netdaemon.keeper.limits import raise_limit
+from netdaemon.policy.owner import OwnerPolicy
 from netdaemon.process.cgroups import Cgroups
 from netdaemon.process.keeper_link import KeeperLink
 from netdaemon.process.kept import KeptLauncher
@@ -48,6 +52,9 @@ LEAVES_WITHIN = 30
 
 # Where the keeper listens that has started this daemon.
 KEEPER_VARIABLE = "NETDAEMON_KEEPER"
+
+# What --audit may say instead of naming a file.
+AUDIT_LOG, NO_AUDIT = "log", "none"
 
 _log = Logger()
 
@@ -78,6 +85,14 @@ class Options(usage.Options):
             None,
             None,
             "A directory for output, events and records; the latter two then outlive a reboot.",
+        ],
+        ["policy", None, None, "A file that says who may do what. Without one: your own user and root, everything."],
+        [
+            "audit",
+            None,
+            None,
+            "Where each decision that changes or refuses something is told: a file, log, or none. Default: log with a "
+            "policy, none without.",
         ],
         ["cgroup", None, None, "A directory of cgroup2 that is ours: a control group for each process."],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
@@ -139,9 +154,13 @@ class Options(usage.Options):
             self["socket"] = socket_path()
         if self["ephemeral"] and self["fdstore"]:
             raise usage.UsageError("--fdstore keeps what --ephemeral ends; say one of them")
-        for name in ("socket", "seqpacket", "state", "cgroup"):
+        if self["audit"] is None:
+            self["audit"] = NO_AUDIT if self["policy"] is None else AUDIT_LOG
+        for name in ("socket", "seqpacket", "state", "cgroup", "policy"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
+        if self["audit"] not in (NO_AUDIT, AUDIT_LOG):
+            self["audit"] = os.path.abspath(self["audit"])
 
     def said(self, name: str) -> bool:
         """Whether this socket was asked for, rather than the one where nothing is said."""
@@ -193,6 +212,34 @@ def _launcher(reactor: Any, options: Options, manager: Manager, place: str) -> L
     descriptors = options["descriptors"] or 0
     link = KeeperLink(path, secrets.token_hex(8), restart=not manager.restarts, descriptors=descriptors)
     return KeptLauncher(reactor, link, manager if options["fdstore"] and manager.present else None)
+
+
+def _policy(options: Options) -> Callable[[], Policy]:
+    """What gives the policy that counts from now on."""
+    path = options["policy"]
+    if path is None:
+        return OwnerPolicy.of_this_process
+    from netdaemon.policy.accounts import Numbers
+    from netdaemon.policy.judging import FilePolicy
+    from netdaemon.policy.reading import read
+
+    def policy() -> Policy:
+        reading = read(path)
+        for doubt in reading.doubts:
+            _log.warn("{doubt}", doubt=doubt)
+        return FilePolicy(reading.rules, Numbers.of_this_process())
+
+    return policy
+
+
+def _audit(options: Options) -> Audit | None:
+    where = options["audit"]
+    if where == NO_AUDIT:
+        return None
+    try:
+        return Audit(None if where == AUDIT_LOG else where)
+    except OSError as error:
+        raise CannotBind(f"--audit {where}: {error.strerror}") from error
 
 
 def _sockets(options: Options, manager: Manager) -> Iterator[Bound]:
@@ -291,7 +338,14 @@ def makeService(options: Options) -> IService:
         foreground = options.parent is not None and options.parent["nodaemon"]
         service = _Foreground if foreground else DaemonService
         made = service(
-            reactor, launcher, settings, bound=bound, manager=manager, on_shutdown=lambda: _stop_soon(reactor)
+            reactor,
+            launcher,
+            settings,
+            bound=bound,
+            policy=_policy(options),
+            audit=_audit(options),
+            manager=manager,
+            on_shutdown=lambda: _stop_soon(reactor),
         )
         # What is there by now stays: the collector is not to walk over all of it again and again, 20 ms each time, for
         # which everybody would have to wait.
@@ -299,7 +353,7 @@ def makeService(options: Options) -> IService:
         # Not in the handler itself: it may come in the middle of anything.
         signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(_reload, made))
         return made
-    except (CannotBind, StateUnusable, DatabaseUnusable) as error:
+    except (CannotBind, StateUnusable, DatabaseUnusable, SpecFaults) as error:
         for one in bound:
             one.remove()
         raise SystemExit(f"netdaemon: {error}") from error

@@ -51,13 +51,11 @@ class Policy(Protocol):
         """The name of a token; None: there is no such token."""
 
     def judge(self, principal: Principal, verb: Verb, subject: Subject | None, signal: int | None = None) -> Decision:
-        """Whether *principal* may do *verb* to *subject*; with *signal*, send it that one."""
+        """Whether *principal* may do *verb* to *subject*; with *signal*, send it that one. Without a *subject*: to
+        anything at all."""
 
     def judge_start(self, principal: Principal, spec: Spec) -> Decision:
         """Whether *principal* may have *spec* executed."""
-
-    def ever(self, principal: Principal, verb: Verb) -> bool:
-        """Whether there could be anything at all to which *principal* may do *verb*."""
 
     def sees(self, principal: Principal, subject: Subject) -> bool:
         """Whether that process exists for *principal*: it may do anything at all to it."""
@@ -132,11 +130,7 @@ class Judge:
 
     def may_ever(self, principal: Principal, verb: Verb) -> bool:
         """Whether there could be anything to which *principal* may do *verb*."""
-        try:
-            return self.policy.ever(principal, verb)
-        except Exception as error:
-            _failed(error)
-            return False
+        return self.decide(principal, verb, None).allowed
 
     def everything(self, principal: Principal) -> bool:
         """Whether there is nothing that is hidden from *principal*."""
@@ -171,8 +165,7 @@ class Judge:
 
         :raises Denied: there cannot.
         """
-        if not self.may_ever(principal, verb):
-            self._settle(verb, None, Decision(False, f"nothing allows {principal} to {verb.value}"))
+        self._settle(verb, None, self.decide(principal, verb, None))
 
     def require_start(self, principal: Principal, identity: Identity) -> None:
         """Go on only if *principal* may have *identity* executed: that very object, and no other.

@@ -41,16 +41,13 @@ class OwnerPolicy:
         return None
 
     def judge(self, principal: Principal, verb: Verb, subject: Subject | None, signal: int | None = None) -> Decision:
-        """Whether *principal* may do *verb* to *subject*; with *signal*, send it that one."""
+        """Whether *principal* may do *verb* to *subject*; with *signal*, send it that one. Without a *subject*: to
+        anything at all."""
         return self.admit(principal)
 
     def judge_start(self, principal: Principal, spec: Spec) -> Decision:
         """Whether *principal* may have *spec* executed."""
         return self.admit(principal)
-
-    def ever(self, principal: Principal, verb: Verb) -> bool:
-        """Whether there could be anything at all to which *principal* may do *verb*."""
-        return self.admit(principal).allowed
 
     def sees(self, principal: Principal, subject: Subject) -> bool:
         """Whether that process exists for *principal*: it may do anything at all to it."""
