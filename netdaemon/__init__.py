@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netdaemon.client.remote import RemoteProcess as RemoteProcess
     from netdaemon.client.watch import Watch as Watch
     from netdaemon.errors import *  # noqa: F403
+    from netdaemon.trust.credentials import Credentials as Credentials
     from netdaemon.wire.answers import Gap as Gap
     from netdaemon.wire.answers import Happened as Happened
     from netdaemon.wire.answers import Output as Output
@@ -36,6 +37,7 @@ _PLACES = {
     "Client": "netdaemon.client.client",
     "RemoteProcess": "netdaemon.client.remote",
     "Listener": "netdaemon.client.output",
+    "Credentials": "netdaemon.trust.credentials",
     "Output": "netdaemon.wire.answers",
     "Gap": "netdaemon.wire.answers",
     "Status": "netdaemon.wire.answers",

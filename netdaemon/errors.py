@@ -37,6 +37,7 @@ __all__ = [
     "UnknownChannel",
     "UnknownCommand",
     "UnknownRefusal",
+    "Untrusted",
     "WrongGeneration",
     "refusal",
     "refusal_from_errno",
@@ -80,6 +81,13 @@ class ConversationAborted(ConnectionClosed):
 
 class ConnectFailed(NetdaemonError):
     """No daemon answered at the address."""
+
+
+class Untrusted(ConnectFailed):
+    """One side does not accept the other's certificate, or cannot show one of its own; the message says which, and why.
+
+    Trying again ends the same, until somebody has mended that.
+    """
 
 
 class TimedOut(NetdaemonError):

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-__all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCertificate", "IPeerCredentials"]
+__all__ = ["IDirectTransport", "ILauncher", "IOutputProtocol", "IPeerCertificate", "IPeerCredentials", "IPort"]
 
 
 class ILauncher(Interface):
@@ -131,6 +131,21 @@ class IPeerCertificate(Interface):
 
         Raises `netdaemon.errors.Denied` where it has shown none.
         """
+
+
+class IPort(Interface):
+    """A place of this machine's that clients may connect to from others."""
+
+    address = Attribute("Where that is, as people write it.")
+
+    def listen(build: Any, reactor: Any) -> Any:
+        """Accept connections, for which *build* makes protocols; a `netdaemon.sockets.listener.Listener`."""
+
+    def reload() -> None:
+        """Read all files anew. Raises `netdaemon.errors.NetdaemonError` where one is of no use; all stays as it was."""
+
+    def remove() -> None:
+        """Nobody is to listen there after all."""
 
 
 class IOutputProtocol(Interface):

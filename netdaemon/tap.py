@@ -44,6 +44,7 @@ from netdaemon.process.kept import KeptLauncher
 from netdaemon.process.launcher import LocalLauncher
 from netdaemon.sockets.binding import DEFAULT_MODE, PATH_MAX, Bound, CannotBind, adopt, bind
 from netdaemon.systemd import Manager
+from netdaemon.tls.endpoint import Listen, listen_of
 from netdaemon.wire.commands import KEEP, KEEP_MAX, KEEP_MIN
 from netdaemon.wire.records import Fate
 
@@ -117,6 +118,19 @@ class Options(usage.Options):
         ["days", None, DAYS, "For how many days either is kept at most.", float],
         ["grace", None, GRACE, "Seconds from SIGTERM to SIGKILL for the processes when they are ended.", float],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listen: list[Listen] = []
+
+    def opt_listen(self, said: str) -> None:
+        """A place for clients from other machines, besides:
+        tls:PORT:interface=ADDRESS:certificate=FILE:key=FILE:authority=FILE, and :pins=FILE. May be given several times.
+        """
+        try:
+            self.listen.append(listen_of(said))
+        except ValueError as error:
+            raise usage.UsageError(f"--listen: {error}") from None
 
     optFlags = [  # noqa: RUF012  # likewise
         ["ephemeral", None, "Have no keeper: the processes end with the daemon."],
@@ -261,6 +275,31 @@ def _sockets(options: Options, manager: Manager) -> Iterator[Bound]:
             yield bind(path, kind, options["mode"])
 
 
+def _ports(options: Options) -> list[Any]:
+    """What listens for clients of other machines.
+
+    :raises CannotBind: something for that is missing.
+    """
+    if not options.listen:
+        return []
+    try:
+        # Few have it, and a daemon is started anew while everybody waits.
+        from netdaemon.tls.listening import TlsPort
+    except ModuleNotFoundError as error:
+        raise CannotBind(
+            f"--listen needs {error.name}, which is not installed: pip install 'netdaemon[tls]'"
+        ) from error
+    made: list[Any] = []
+    try:
+        for one in options.listen:
+            made.append(TlsPort(one))
+    except NetdaemonError as error:
+        for port in made:
+            port.remove()
+        raise CannotBind(f"--listen: {error}") from error
+    return made
+
+
 def _take_over(path: str) -> None:
     """Have the daemon at *path* end, and leave its processes; come back when it is dead, or at once if there is none.
 
@@ -322,11 +361,13 @@ def makeService(options: Options) -> IService:
     )
     manager = Manager()
     bound: list[Bound] = []
+    ports: list[Any] = []
     try:
         if options["takeover"]:
             _take_over(options["socket"])
         for one in _sockets(options, manager):
             bound.append(one)
+        ports += _ports(options)
         place = bound[0].path
         launcher = _launcher(reactor, options, manager, place)
         if options["cgroup"] is not None:
@@ -344,6 +385,7 @@ def makeService(options: Options) -> IService:
             bound=bound,
             policy=_policy(options),
             audit=_audit(options),
+            ports=ports,
             manager=manager,
             on_shutdown=lambda: _stop_soon(reactor),
         )
@@ -354,6 +396,6 @@ def makeService(options: Options) -> IService:
         signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(_reload, made))
         return made
     except (CannotBind, StateUnusable, DatabaseUnusable, SpecFaults) as error:
-        for one in bound:
+        for one in (*bound, *ports):
             one.remove()
         raise SystemExit(f"netdaemon: {error}") from error

@@ -24,6 +24,7 @@ LAYERS = (
     "patterns",
     "apply",
     "policy",
+    "trust",
     "interfaces",
     "keeper",
     "defaults",
@@ -33,6 +34,7 @@ LAYERS = (
     "resumption",
     "systemd",
     "sockets",
+    "tls",
     "process",
     "daemon",
     "client",
@@ -51,6 +53,8 @@ STANDS_ON = {
     "patterns": ("errors",),
     "apply": ("errors", "signal_names", "wire", "patterns"),
     "policy": ("errors", "signal_names", "ways", "wire", "apply"),
+    "trust": ("errors",),
+    "tls": ("errors", "interfaces", "sockets", "trust"),
     "keeper": (),
     "defaults": (),
     "signal_names": (),
@@ -69,6 +73,7 @@ STANDARD_LIBRARY_ONLY = (
     "logs",
     "apply",
     "policy",
+    "trust",
     "keeper",
     "defaults",
     "signal_names",
@@ -82,8 +87,8 @@ FORBIDDEN = {
     "process": ("netdaemon.wire.connection", "netdaemon.wire.server", "netdaemon.wire.client"),
     "client": ("netdaemon.daemon", "netdaemon.process"),
     "daemon": ("netdaemon.client",),
-    "blocking": ("twisted", "zope", "netdaemon.process"),
-    "cli": ("twisted", "zope", "netdaemon.process"),
+    "blocking": ("twisted", "zope", "OpenSSL", "netdaemon.process", "netdaemon.tls"),
+    "cli": ("twisted", "zope", "OpenSSL", "netdaemon.process", "netdaemon.tls"),
 }
 
 # The one thing that the package itself has for its own modules.
@@ -275,4 +280,4 @@ def test_what_is_loaded_is_seen() -> None:
 
 def test_what_is_seldom_needed_is_loaded_when_it_is() -> None:
     """A daemon is started anew while everybody waits."""
-    assert loaded_by(["netdaemon.tap"]).isdisjoint({"psutil", "regex", "rich"})
+    assert loaded_by(["netdaemon.tap"]).isdisjoint({"psutil", "regex", "rich", "OpenSSL", "cryptography"})

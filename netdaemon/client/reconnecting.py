@@ -26,7 +26,9 @@ from netdaemon.errors import (
     NetdaemonError,
     ProtocolError,
     TimedOut,
+    Untrusted,
 )
+from netdaemon.trust import words
 from netdaemon.wire.answers import Ok, Reply, Welcome
 from netdaemon.wire.commands import (
     Again,
@@ -377,8 +379,11 @@ def _may_be_repeated(message: Request) -> bool:
 
 def _is_final(error: BaseException) -> bool:
     """Whether it makes no sense to try again after *error*."""
+    if isinstance(error, Untrusted):
+        return True
     if isinstance(error, ConnectFailed):
-        return isinstance(error.__cause__, OSError) and error.__cause__.errno not in AWAY
+        cause = error.__cause__
+        return isinstance(cause, OSError) and cause.errno not in AWAY and not words.passes(cause)
     if isinstance(error, ConversationAborted):
         return error.errno in BROKEN_RULES
     if isinstance(error, ConnectionClosed):

@@ -22,6 +22,7 @@ from netdaemon.errors import (
     NetdaemonError,
     Refusal,
     RemoteProtocolError,
+    Untrusted,
     refusal_from_errno,
 )
 from netdaemon.interfaces import IDirectTransport
@@ -59,13 +60,17 @@ class Session(TwistedProtocol):
     :param reactor: `IReactorTime`.
     :param version: the highest version to offer.
     :param packets: whether the connection is a SOCK_SEQPACKET.
+    :param token: what to show the daemon besides.
     :ivar welcome: what the daemon said to HELLO; None until then.
     :ivar ended: why the connection is over; None while it is not.
     :ivar on_end: called with that, after all that was outstanding has failed. Must not raise.
     """
 
-    def __init__(self, reactor: Any, *, version: int = VERSION, packets: bool = False) -> None:
+    def __init__(
+        self, reactor: Any, *, version: int = VERSION, packets: bool = False, token: bytes | None = None
+    ) -> None:
         self.reactor = reactor
+        self._token = token
         self.welcome: Welcome | None = None
         self.ended: ConnectionClosed | None = None
         self.on_end: Callable[[ConnectionClosed], object] | None = None
@@ -102,7 +107,7 @@ class Session(TwistedProtocol):
     def greeted(self) -> Deferred[Welcome]:
         """A new Deferred that fires once HELLO has been answered.
 
-        :raises Denied, LimitReached: (errback) the daemon does not let us in.
+        :raises Denied, LimitReached, Untrusted: (errback) the daemon does not let us in.
         :raises ConnectionClosed: (errback) the connection ended before.
         """
         if self.welcome is not None:
@@ -188,7 +193,8 @@ class Session(TwistedProtocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self._direct = IDirectTransport(self.transport, None)
-        self._send((self._connection.hello(Hello(client=f"netdaemon/{netdaemon.__version__}")),))
+        hello = Hello(client=f"netdaemon/{netdaemon.__version__}", token=self._token)
+        self._send((self._connection.hello(hello),))
 
     def dataReceived(self, data: Buffer) -> None:
         connection = self._connection
@@ -277,6 +283,9 @@ class Session(TwistedProtocol):
                 message = "the connection was closed"
             elif reason.check(ConnectionDone):
                 message = "the daemon closed the connection"
+            elif isinstance(reason.value, Untrusted):
+                # With TLS 1.3 the daemon looks at what was shown when this side is done already.
+                message = str(reason.value)
             else:
                 message = "the connection is lost"
             self._end(_because(message, reason.value))
@@ -292,6 +301,8 @@ class Session(TwistedProtocol):
         if self.welcome is None and isinstance(error, ConversationAborted):
             refusal = refusal_from_errno(error.errno, str(error))
             self._refused = refusal if isinstance(refusal, AT_THE_DOOR) else None
+        elif self.welcome is None and isinstance(error.__cause__, Untrusted):
+            self._refused = error.__cause__
         greeted, self._greeted = self._greeted, []
         pending, sinks = list(self._pending.values()), list(self._sinks.values())
         self._pending.clear()

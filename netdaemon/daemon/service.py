@@ -29,7 +29,7 @@ from netdaemon.daemon.settings import Settings
 from netdaemon.daemon.statistics import Statistics
 from netdaemon.daemon.table import ProcessTable
 from netdaemon.errors import BadRequest, Denied, LimitReached, NetdaemonError, Refusal, ShuttingDown
-from netdaemon.interfaces import IKeeper, ILauncher
+from netdaemon.interfaces import IKeeper, ILauncher, IPort
 from netdaemon.policy.owner import OwnerPolicy
 from netdaemon.policy.principals import Principal
 from netdaemon.policy.verbs import Verb
@@ -71,6 +71,7 @@ class DaemonService(Service):
 
     :param reactor: `IReactorTime`, `IReactorFDSet`.
     :param bound: the sockets to listen on; owned from here on.
+    :param ports: where clients are listened for by TLS, besides.
     :param manager: the service manager, if there is one: it is told that we are ready, alive, and at the end.
     :param on_shutdown: called when a client asked for the end; stops the reactor, or whatever stops this service.
     """
@@ -82,6 +83,7 @@ class DaemonService(Service):
         settings: Settings,
         *,
         bound: Sequence[Bound] = (),
+        ports: Sequence[IPort] = (),
         policy: Callable[[], Policy] = OwnerPolicy.of_this_process,
         audit: Audit | None = None,
         manager: Manager | None = None,
@@ -109,6 +111,7 @@ class DaemonService(Service):
         self._audit = audit
         self.judge = Judge(policy(), audit)
         self._bound = list(bound)
+        self._ports = list(ports)
         self._manager = Manager({}) if manager is None else manager
         self._alive: Any = None
         self._listeners: list[Listener] = []
@@ -145,6 +148,8 @@ class DaemonService(Service):
             except NetdaemonError:
                 for bound in self._bound:
                     bound.remove()
+                for port in self._ports:
+                    port.remove()
                 raise
             self.instance = self.keeper.instance
             if self.keeper.restarts:
@@ -164,6 +169,9 @@ class DaemonService(Service):
             self._listeners.append(listener)
             kind = "seqpacket" if bound.socket.type == socket.SOCK_SEQPACKET else "stream"
             _log.info("listening on {path} ({kind})", path=bound.path, kind=kind)
+        for port in self._ports:
+            self._listeners.append(port.listen(self.build, self.reactor))
+            _log.info("listening on {address} (tls)", address=port.address)
         _log.info(
             "room for {clients} clients, {processes} processes, {exited} that have exited ({descriptors} descriptors)",
             clients=self.settings.max_clients,
@@ -335,19 +343,34 @@ class DaemonService(Service):
             self._all_gone.callback(None)
 
     def reload(self) -> None:
-        """Open the log files again, and read the policy: whatever it does not allow any more ends at once.
+        """Open the log files again, read the policy, and the files for TLS: what is not allowed any more ends at once.
 
-        :raises BadRequest: the policy cannot be used, and that which there was stays.
+        :raises BadRequest: one of them cannot be used, and what there was in its place stays.
         """
         self._logbooks.reopen()
         if self._audit is not None:
             self._audit.reopen()
+        faults = self._reload_ports()
         try:
             self.judge.policy = self._read_policy()
         except (NetdaemonError, OSError) as error:
             _log.error("the policy stays as it was: {why}", why=error)
-            raise BadRequest(f"the policy stays as it was: {error}", field="policy") from error
+            told = "; ".join([f"the policy stays as it was: {error}", *faults])
+            raise BadRequest(told, field="policy") from error
         self.rejudge()
+        if faults:
+            raise BadRequest("; ".join(faults))
+
+    def _reload_ports(self) -> list[str]:
+        """Whoever connects from now on meets the files for TLS as they are now; those that are of no use."""
+        faults = []
+        for port in self._ports:
+            try:
+                port.reload()
+            except NetdaemonError as error:
+                faults.append(f"TLS at {port.address} stays as it was: {error}")
+                _log.error("{fault}", fault=faults[-1])
+        return faults
 
     def rejudge(self, process: Process | None = None) -> None:
         """End what the policy does not allow any more: connections, attachments, subscriptions.

@@ -34,18 +34,28 @@ class Listener(FileDescriptor):
 
     :param build: makes the protocol for a new connection; told the listener's kind by its argument.
     :param reactor: `IReactorFDSet` and `IReactorTime`.
+    :param transport: what joins a connected socket and its protocol, where it is not a UNIX socket.
+    :param address: what that listens on, for the log.
     """
 
     _log = Logger()
 
-    def __init__(self, bound: socket.socket, build: Callable[[bool], IProtocol], reactor: Any) -> None:
+    def __init__(
+        self,
+        bound: socket.socket,
+        build: Callable[[bool], IProtocol],
+        reactor: Any,
+        *,
+        transport: Callable[[socket.socket, IProtocol, Any, str], StreamTransport] | None = None,
+        address: str | None = None,
+    ) -> None:
         super().__init__(reactor)
         self.reactor: Any = reactor
         self._socket = bound
         self._build = build
         self._packets = bound.type == socket.SOCK_SEQPACKET
-        self._transport = PacketTransport if self._packets else StreamTransport
-        self._address = os.fsdecode(bound.getsockname())
+        self._transport = transport or (PacketTransport if self._packets else StreamTransport)
+        self._address = os.fsdecode(bound.getsockname()) if address is None else address
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._paused: Any = None
         self._turned_away = 0

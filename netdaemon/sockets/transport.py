@@ -51,11 +51,14 @@ class StreamTransport(Watched, tcp.Connection):
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: Any, address: str) -> None:
         super().__init__(sock, protocol, reactor)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._address = UNIXAddress(address)
+        self._prepare(sock)
+        self._address: Any = UNIXAddress(address)
         self.logstr = f"{type(protocol).__name__},{address}"
         self._writing_again: Any = None
         self.connected = 1
+
+    def _prepare(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def begin(self) -> None:
         """Make the protocol's connection and start to read."""
@@ -81,7 +84,7 @@ class StreamTransport(Watched, tcp.Connection):
             self._writing_again = None
         super().stopWriting()
 
-    def getHost(self) -> UNIXAddress:
+    def getHost(self) -> Any:
         return self._address
 
     getPeer = getHost
@@ -108,11 +111,7 @@ class StreamTransport(Watched, tcp.Connection):
     def sendParts(self, parts: Sequence[bytes | memoryview]) -> None:
         sent = 0
         if not self.waiting and self.connected and not self.disconnecting:
-            try:
-                sent = self.socket.sendmsg(parts)
-            except OSError:
-                # Full, or broken: in either case the write that follows finds out at a time when it can be told.
-                sent = 0
+            sent = self._send_now(parts)
             if sent == sum(map(len, parts)):
                 return
         rest = []
@@ -121,6 +120,14 @@ class StreamTransport(Watched, tcp.Connection):
                 rest.append(memoryview(part)[sent:])
             sent = max(0, sent - len(part))
         self.write(b"".join(rest))
+
+    def _send_now(self, parts: Sequence[bytes | memoryview]) -> int:
+        """Send what the kernel takes at once; how many bytes that are."""
+        try:
+            return self.socket.sendmsg(parts)
+        except OSError:
+            # Full, or broken: in either case the write that follows finds out at a time when it can be told.
+            return 0
 
     def peerCredentials(self) -> tuple[int, int, int]:
         raw = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
