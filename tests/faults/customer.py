@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netdaemon.errors import AlreadyExited, ConversationAborted, LimitReached, NameTaken, NoSuchProcess, Refusal
+from netdaemon.errors import (
+    AlreadyExited,
+    ConversationAborted,
+    LimitReached,
+    NameTaken,
+    NoSuchProcess,
+    NotAttached,
+    Refusal,
+)
 from netdaemon.wire.answers import Message, Output, Status
-from netdaemon.wire.commands import FOR_EVER, Attach, Data, Info, Kill, List, Remove, Request, Resize, Start
+from netdaemon.wire.commands import FOR_EVER, Attach, Data, Detach, Info, Kill, List, Remove, Request, Resize, Start
 from netdaemon.wire.records import Pty, Scope
 from tests.faults.wire import PATH, Wire
 from tests.support import RunningDaemon
@@ -174,11 +182,21 @@ class Customer:
         assert got.status is not None
         assert (got.status.code, got.status.signal) == (job.code, signal.SIGKILL if job.scope else None)
         self.late += got.late
+        self._persist(lambda: self._again(job, name))
         try:
             self.ask(Remove(process=name), NoSuchProcess)
         except NoSuchProcess:
             # The answer to the one before was lost with its connection, or it was a refusal that the case must explain.
             assert self.ended or self.refused
+
+    def _again(self, job: Job, name: str) -> None:
+        """Attach to what has exited and is still kept, and let go of it."""
+        id = self._attach(job, name, Got(begun=True))
+        try:
+            self._ask(Detach(to=id), NotAttached)
+        except NotAttached:
+            # The answer to the one before was none that could be taken for it.
+            assert self.refused
 
     def _take_part(self, job: Job, name: str, got: Got) -> None:
         """From wherever it stands to the end of all streams."""
