@@ -103,7 +103,11 @@ class Running:
         self.port = TlsPort(said)
         self.said = said
         self.service = DaemonService(
-            reactor, LocalLauncher(reactor), Settings(grace=1, **settings), ports=[self.port], policy=lambda: self.policy
+            reactor,
+            LocalLauncher(reactor),
+            Settings(grace=1, **settings),
+            ports=[self.port],
+            policy=lambda: self.policy,
         )
         self.service.startService()
 
