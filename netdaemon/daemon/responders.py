@@ -90,6 +90,9 @@ LIST_MOST = MAX_MESSAGE - LIST_FRAME
 # may have nothing on it for that reason, and there may be more.
 LIST_DECODED = 500
 
+# Comes after every id.
+AFTER_ALL = "~"
+
 Answer = Reply | Deferred[Any]
 Responder = Callable[["DaemonService", Peer, int, Any], Answer]
 
@@ -226,13 +229,15 @@ def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
     records: list[Any] = []
     size = decoded = 0
     last: Process | Stored | None = None
+    hidden = False
     everything = daemon.judge.everything(peer.principal)
     for one in daemon.records.select(request.after):
         if len(records) == limit or (pages and (size >= LIST_PAGE or decoded >= LIST_DECODED)):
-            return _page(records, last)
+            return _page(records, last, hidden)
+        hidden = False
         if not everything and not daemon.judge.allows(peer.principal, Verb.LIST, subject_of(one)):
             decoded += 1
-            last = one
+            last, hidden = one, True
             continue
         # What is only in the database stands there as it is told.
         record = one if matches is None and pages and isinstance(one, Stored) else record_of(one)
@@ -243,17 +248,17 @@ def list_(daemon: DaemonService, peer: Peer, id: int, request: List) -> Answer:
                 continue
         size += len(PROCESS.item(record))
         if size > LIST_MOST and records and pages:
-            return _page(records, last)
+            return _page(records, last, hidden)
         records.append(record)
         last = one
     return Listing(processes=tuple(records))
 
 
-def _page(records: list[Any], last: Process | Stored | None) -> Listing:
-    """Not all of it: what comes after *last* is for the next page."""
+def _page(records: list[Any], last: Process | Stored | None, hidden: bool) -> Listing:
+    """Not all of it: what comes after *last* is for the next page; that one is not named if it is *hidden*."""
     assert last is not None
     created = last.identity.created if isinstance(last, Process) else last.created
-    return Listing(processes=tuple(records), after=f"{created}-{last.id}")
+    return Listing(processes=tuple(records), after=f"{created}-{AFTER_ALL if hidden else last.id}")
 
 
 @responds_to(Detach)

@@ -14,10 +14,13 @@ from twisted.python.failure import Failure
 from netdaemon.client.client import Client
 from netdaemon.client.reconnecting import PATIENCE
 from netdaemon.client.session import Session
+from netdaemon.daemon.audit import Audit
+from netdaemon.daemon.judging import Policy
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import Settings
 from netdaemon.errors import ConnectFailed, ConnectionClosed
 from netdaemon.interfaces import ILauncher
+from netdaemon.policy.owner import OwnerPolicy
 from netdaemon.testing.children import FakeChild, FakeLauncher
 from netdaemon.testing.reactor import MemoryReactor
 from netdaemon.testing.transport import MemoryTransport, join
@@ -34,6 +37,9 @@ class MemoryDaemon:
 
     :param launcher: another launcher, to run real programs; `until` waits for them.
     :param reactor: the one that *launcher* uses.
+    :param policy: gives the policy, at the start and at every reload; the daemon's own user and root may do everything
+        unless said.
+    :param audit: where decisions are told.
     :ivar listening: whether it can be connected to; set it to False for a daemon that is away.
     """
 
@@ -43,6 +49,8 @@ class MemoryDaemon:
         launcher: ILauncher | None = None,
         settings: Settings | None = None,
         reactor: MemoryReactor | None = None,
+        policy: Callable[[], Policy] = OwnerPolicy.of_this_process,
+        audit: Audit | None = None,
     ) -> None:
         self.reactor = MemoryReactor() if reactor is None else reactor
         self.fake = FakeLauncher()
@@ -54,6 +62,8 @@ class MemoryDaemon:
             self.reactor,
             self.fake if launcher is None else launcher,
             Settings() if settings is None else settings,
+            policy=policy,
+            audit=audit,
             on_shutdown=self._shutdown,
         )
         self.service.startService()

@@ -9,8 +9,10 @@ from typing import Any
 
 from twisted.internet.protocol import Protocol
 
+from netdaemon.daemon.audit import Audit
 from netdaemon.daemon.settings import Settings
 from netdaemon.errors import ConversationAborted, Refusal
+from netdaemon.policy.owner import OwnerPolicy
 from netdaemon.testing import FakeChild, FakeLauncher, MemoryDaemon, join
 from netdaemon.wire.answers import Attached, Gap, Message, Output, Status
 from netdaemon.wire.client import ClientConnection
@@ -20,7 +22,8 @@ from netdaemon.wire.commands import Hello, Request, Start
 class Bare(Protocol):
     """The messages that came, by the id of their request."""
 
-    def __init__(self, version: int = 2, packets: bool = False) -> None:
+    def __init__(self, version: int = 2, packets: bool = False, token: bytes | None = None) -> None:
+        self.token = token
         self.connection = ClientConnection(version=version, packets=packets)
         self.got: list[tuple[int, Message | Refusal]] = []
         self.aborted: ConversationAborted | None = None
@@ -28,7 +31,7 @@ class Bare(Protocol):
         self.reading = True
 
     def connectionMade(self) -> None:
-        self.send(self.connection.hello(Hello(client="test")))
+        self.send(self.connection.hello(Hello(client="test", token=self.token)))
 
     def send(self, octets: bytes) -> None:
         assert self.transport is not None
@@ -49,8 +52,8 @@ class Bare(Protocol):
 class World:
     """One daemon, any number of clients, children played by the test."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.daemon = MemoryDaemon(settings=Settings(**settings))
+    def __init__(self, policy: Any = OwnerPolicy.of_this_process, audit: Audit | None = None, **settings: Any) -> None:
+        self.daemon = MemoryDaemon(settings=Settings(**settings), policy=policy, audit=audit)
         self.reactor = self.daemon.reactor
 
     @property
@@ -61,9 +64,11 @@ class World:
     def children(self) -> list[FakeChild]:
         return self.daemon.children
 
-    def client(self, version: int = 2, packets: bool = False, uid: int | None = None) -> Bare:
+    def client(
+        self, version: int = 2, packets: bool = False, uid: int | None = None, token: bytes | None = None
+    ) -> Bare:
         """A client that has said HELLO."""
-        bare = Bare(version, packets)
+        bare = Bare(version, packets, token)
         peer = self.daemon.service.build(packets)
         join(self.reactor, peer, bare, os.geteuid() if uid is None else uid)
         self.daemon.settle()
