@@ -15,6 +15,7 @@ SEE_ALSO = "twistd(1), signal(7), pty(7)"
 
 EXIT_CODES = (
     ("0", "Done; also where there was nothing to do."),
+    ("1", "policy explain: it is denied."),
     ("124", "It was given up (--timeout)."),
     (
         "125",
@@ -99,6 +100,9 @@ def page() -> str:
     for name, command in ndtool.commands.items():
         own = click.Context(command, info_name=name, parent=context)
         lines += [".SS " + roff(name), usage(command, own), *paragraphs(command.help or ""), *options(command, own)]
+        for word, below in command.commands.items() if isinstance(command, click.Group) else ():
+            within = click.Context(below, info_name=word, parent=own)
+            lines += [".PP", usage(below, within), *paragraphs(below.help or ""), *options(below, within)]
     lines += [".SH EXIT STATUS", *items(EXIT_CODES)]
     lines += [".SH ENVIRONMENT", *items(ENVIRONMENT)]
     lines += [".SH FILES", *items(FILES)]

@@ -16,6 +16,7 @@ from netdaemon.cli import (
     looking,
     managing,
     output,
+    policy,
     reading,
     running,
     stopping,
@@ -31,9 +32,9 @@ PROCESS is an id, a name, or the beginning of an id that no other begins with; w
 too, or in its place -l KEY=VALUE or --all. The daemon's socket is the one that --socket or NETDAEMON_SOCKET names, else
 the user's own; if nothing answers there, a daemon is started.
 
-Exit codes: 0 done; 124 given up (--timeout); 125 ndtool failed or the daemon refused (usage, no daemon, connection
-lost); 126 program not executable; 127 program not found; 128+N ended or detached by signal N. start, attach and wait
-give the process's own.
+Exit codes: 0 done; 1 denied (policy explain); 124 given up (--timeout); 125 ndtool failed or the daemon refused (usage,
+no daemon, connection lost); 126 program not executable; 127 program not found; 128+N ended or detached by signal N.
+start, attach and wait give the process's own.
 """
 
 
@@ -118,6 +119,7 @@ for command in (
     applying.apply,
     looking.info,
     managing.reload,
+    policy.policy,
     acting.shutdown,
     completion.completion,
 ):

@@ -15,6 +15,7 @@ from netdaemon.policy.judged import TENANT_LABEL, Decision, Spec, Subject, tenan
 from netdaemon.policy.principals import Principal
 from netdaemon.policy.rules import Binding, Denial, Role, Rules
 from netdaemon.policy.verbs import OF_THE_DAEMON, Verb
+from netdaemon.signal_names import name_of
 
 # Principals of whom it is remembered what concerns them: more than are connected at a time, as a rule. A case is some
 # kilobytes.
@@ -38,7 +39,7 @@ class FilePolicy:
 
     def __init__(self, rules: Rules, own: Account) -> None:
         self.rules = rules
-        self._own = own
+        self.own = own
         self._cases: dict[Principal, Case] = {}
 
     @property
@@ -114,7 +115,7 @@ class FilePolicy:
         if found is None:
             if len(self._cases) >= CASES_MAX:
                 self._cases.clear()
-            found = self._cases[principal] = Case(self.rules, self._own, principal)
+            found = self._cases[principal] = Case(self.rules, self.own, principal)
         return found
 
 
@@ -122,8 +123,44 @@ def _not_asked(error: Exception) -> Decision:
     return Decision(False, f"the policy could not be asked: {type(error).__name__}: {error}")
 
 
+class _Asked:
+    """What of the rules concerns one principal and one verb."""
+
+    __slots__ = ("bindings", "denials", "of_daemon", "signals", "verb", "without_process")
+
+    def __init__(self, verb: Verb, bindings: tuple[Binding, ...], denials: tuple[Denial, ...]) -> None:
+        self.verb = verb
+        self.bindings = tuple(one for one in bindings if verb in one.role.verbs)
+        self.denials = tuple(one for one in denials if one.start is None and verb in one.verbs)
+        self.of_daemon = verb in OF_THE_DAEMON
+        self.without_process = verb in WITHOUT_PROCESS
+        self.signals = verb is Verb.SIGNAL
+
+    def fault(
+        self, binding: Binding, who: str, subject: Subject | None, labels: tuple[str, ...], signal: int | None
+    ) -> str | None:
+        """The key by which a binding that has the verb does not give it here; None: it does."""
+        if subject is None or self.of_daemon:
+            given = binding.scope.everything if self.of_daemon else self.without_process
+            return None if given else "scope"
+        fault = binding.scope.fault(who, subject, labels)
+        if fault is None and (signal is not None or self.signals) and binding.role.lacks_signal(signal):
+            return "signals"
+        return fault
+
+    def denies(self, denial: Denial, who: str, subject: Subject | None, labels: tuple[str, ...]) -> bool:
+        """Whether a denial of the verb is about that."""
+        if subject is None or self.of_daemon:
+            return denial.scope.everything
+        return denial.scope.fault(who, subject, labels) is None
+
+
 class Case:
-    """What of the rules concerns one principal, by verb."""
+    """What of the rules concerns one principal.
+
+    :ivar who: what the principal is called.
+    :ivar asked: the same by verb.
+    """
 
     def __init__(self, rules: Rules, own: Account, principal: Principal) -> None:
         self.principal = principal
@@ -131,15 +168,14 @@ class Case:
         self.who = str(principal)
         self.bindings = tuple(one for one in rules.bindings if one.to.has(principal))
         self.denials = tuple(one for one in rules.denials if concerns(one, principal))
-        self._given = {verb: tuple(one for one in self.bindings if verb in one.role.verbs) for verb in Verb}
-        self._denied = {
-            verb: tuple(one for one in self.denials if one.start is None and verb in one.verbs) for verb in Verb
-        }
+        self.asked = {verb: _Asked(verb, self.bindings, self.denials) for verb in Verb}
         self._forbidden = tuple(one for one in self.denials if one.start is not None)
+        self._hiding = tuple(one for one in self.denials if one.start is None)
+        self._showing = tuple((one, one.role.verbs - OF_THE_DAEMON) for one in self.bindings)
         self._allowed = {
             one.index: Decision(True, f"{one} gives it to {self.who}", str(one.role)) for one in self.bindings
         }
-        starting = self._given[Verb.START]
+        starting = self.asked[Verb.START].bindings
         self.tenant = next((one.scope.tenant for one in starting if one.scope.tenant is not None), None)
         self.processes = _most([one.role for one in starting])
 
@@ -154,45 +190,29 @@ class Case:
         return Decision(True, f"{self.bindings[0]} is about {self.who}", str(self.bindings[0].role))
 
     def judge(self, verb: Verb, subject: Subject | None, signal: int | None) -> Decision:
+        asked = self.asked[verb]
         labels = () if subject is None else subject.labels
-        for denial in self._denied[verb]:
-            if self.denies(denial, verb, subject, labels):
-                return Decision(False, f"{self.who} is denied {verb.value}", str(denial))
-        for binding in self._given[verb]:
-            if self.fault(binding, verb, subject, labels, signal) is None:
+        who = self.who
+        for denial in asked.denials:
+            if asked.denies(denial, who, subject, labels):
+                return Decision(False, f"{who} is denied {verb.value}", str(denial))
+        for binding in asked.bindings:
+            if asked.fault(binding, who, subject, labels, signal) is None:
                 return self._allowed[binding.index]
-        return Decision(False, f"{self.who} may not do that: nothing in the policy gives it {verb.value} here")
-
-    def denies(self, denial: Denial, verb: Verb, subject: Subject | None, labels: tuple[str, ...]) -> bool:
-        """Whether a denial of *verb* is about *subject* with these *labels*."""
-        if verb in OF_THE_DAEMON or subject is None:
-            return denial.scope.everything
-        return denial.scope.fault(self.who, subject, labels) is None
-
-    def fault(
-        self, binding: Binding, verb: Verb, subject: Subject | None, labels: tuple[str, ...], signal: int | None
-    ) -> str | None:
-        """Why a binding that has *verb* does not give it on *subject* with these *labels*; None: it does."""
-        if verb in OF_THE_DAEMON:
-            return None if binding.scope.everything else "it is about some processes, and this is the daemon's"
-        if subject is None:
-            return None if verb in WITHOUT_PROCESS else "there is no process"
-        fault = binding.scope.fault(self.who, subject, labels)
-        if fault is None and (signal is not None or verb is Verb.SIGNAL) and binding.role.lacks_signal(signal):
-            return "signals: it is not among them" if signal is not None else "signals: it is not known which"
-        return fault
+        return Decision(False, f"{who} may not do that: nothing in the policy gives it {verb.value} here")
 
     def judge_start(self, spec: Spec) -> Decision:
+        asked = self.asked[Verb.START]
         labels = self.marked(spec)
-        for denial in self._denied[Verb.START]:
-            if self.denies(denial, Verb.START, spec, labels):
+        for denial in asked.denials:
+            if asked.denies(denial, self.who, spec, labels):
                 return Decision(False, f"{self.who} is denied start", str(denial))
         for denial in self._forbidden:
             found = next(self.forbidden(denial, spec, labels), None)
             if found is not None:
                 return Decision(False, f"it is forbidden to start this: {found}", f"{denial}.start")
         against: list[str] = []
-        for binding in self._given[Verb.START]:
+        for binding in asked.bindings:
             faults = self.start_faults(binding, spec, labels)
             first = next(faults, None)
             if first is None:
@@ -213,10 +233,10 @@ class Case:
         """All that a binding which has START has against *spec*."""
         fault = binding.scope.fault(self.who, spec, labels)
         if fault is not None:
-            yield fault
+            yield binding.scope.words(fault, spec)
         for number in _signals_of(spec):
             if binding.role.lacks_signal(number):
-                yield f"signals: signal {number} of its stop is not among them"
+                yield f"signals: its stop sends {name_of(number)}, which is not among them"
         if binding.role.start is None:
             yield "start: it says no bounds"
         else:
@@ -231,12 +251,15 @@ class Case:
     def sees(self, subject: Subject) -> bool:
         labels = subject.labels
         left: set[Verb] = set()
-        for binding in self.bindings:
-            verbs = binding.role.verbs - OF_THE_DAEMON
-            if not verbs <= left and binding.scope.fault(self.who, subject, labels) is None:
+        for binding, verbs in self._showing:
+            if verbs and binding.scope.fault(self.who, subject, labels) is None:
+                if not self._hiding:
+                    return True
                 left |= verbs
-        for denial in self.denials:
-            if left and denial.start is None and denial.scope.fault(self.who, subject, labels) is None:
+        for denial in self._hiding:
+            if not left:
+                break
+            if denial.scope.fault(self.who, subject, labels) is None:
                 left -= denial.verbs
         return bool(left)
 

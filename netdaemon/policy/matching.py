@@ -28,17 +28,20 @@ def _expression(pattern: str) -> str:
 
 @dataclass(frozen=True)
 class Glob:
-    """A pattern for words: ``*`` is any characters, ``?`` is one, all others are themselves."""
+    """A pattern for words: ``*`` is any characters, ``?`` is one, all others are themselves.
+
+    :ivar found: what gives None for a word that does not match; for whoever asks at every request.
+    """
 
     pattern: str
-    _found: Callable[[str], object] = field(init=False, repr=False, compare=False)
+    found: Callable[[str], object] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found = re.compile(_expression(self.pattern), re.DOTALL).fullmatch
-        object.__setattr__(self, "_found", found)
+        object.__setattr__(self, "found", found)
 
     def matches(self, text: str) -> bool:
-        return self._found(text) is not None
+        return self.found(text) is not None
 
     @property
     def beginning(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from netdaemon.policy.bounds import Bounds, Forbidden
@@ -45,10 +45,14 @@ class Scope:
     own: bool = False
     labels: tuple[Glob, ...] = ()
     names: tuple[Glob, ...] = ()
-    mark: str | None = field(init=False)
+    _mark: str | None = field(init=False, repr=False)
+    _labels: tuple[Callable[[str], object], ...] = field(init=False, repr=False, compare=False)
+    _names: tuple[Callable[[str], object], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mark", None if self.tenant is None else TENANT_LABEL + self.tenant)
+        object.__setattr__(self, "_mark", None if self.tenant is None else TENANT_LABEL + self.tenant)
+        object.__setattr__(self, "_labels", tuple(one.found for one in self.labels))
+        object.__setattr__(self, "_names", tuple(one.found for one in self.names))
 
     @property
     def everything(self) -> bool:
@@ -56,20 +60,41 @@ class Scope:
         return self.tenant is None and not self.own and not self.labels and not self.names
 
     def fault(self, who: str, subject: Subject, labels: tuple[str, ...]) -> str | None:
-        """Why *subject* with these *labels* is not in it, for the principal that is called *who*; None: it is."""
-        if self.mark is not None and self.mark not in labels:
-            return f"tenant: it is not one of {self.tenant}"
+        """By which key *subject* with these *labels* is not in it, for the principal that is called *who*.
+
+        None: it is. This is asked at every request, and makes no words; `words` does.
+        """
+        if self._mark is not None and self._mark not in labels:
+            return "tenant"
         if self.own and subject.owner != who:
-            return f"owner: it belongs to {subject.owner or 'nobody'}"
-        for glob in self.labels:
-            if not any(map(glob.matches, labels)):
-                return f"labels: no label of it is {glob.pattern}"
-        if self.names:
+            return "owner"
+        for found in self._labels:
+            if not any(map(found, labels)):
+                return "labels"
+        if self._names:
             name = subject.name
-            if name is None or not any(glob.matches(name) for glob in self.names):
-                what = "it has no name" if name is None else f"its name is {name}"
-                return f"names: {what}, and they are {', '.join(glob.pattern for glob in self.names)}"
+            if name is None:
+                return "names"
+            for found in self._names:
+                if found(name) is not None:
+                    return None
+            return "names"
         return None
+
+    def words(self, key: str, subject: Subject) -> str:
+        """What `fault` has found, with what it is and what is wanted."""
+        if key == "tenant":
+            return f"tenant: it is not one of {self.tenant}"
+        if key == "owner":
+            return f"owner: it belongs to {subject.owner or 'nobody'}"
+        if key == "labels":
+            return f"labels: it has not all of {_patterns(self.labels)}"
+        what = "it has no name" if subject.name is None else f"its name is {subject.name}"
+        return f"names: {what}, and they are {_patterns(self.names)}"
+
+
+def _patterns(globs: tuple[Glob, ...]) -> str:
+    return ", ".join(glob.pattern for glob in globs)
 
 
 EVERYTHING = Scope()

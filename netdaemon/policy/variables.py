@@ -85,7 +85,9 @@ def danger(name: str) -> str | None:
     """What of `DANGEROUS` a variable is, without a star; None: it is harmless."""
     if name in _NAMES:
         return name
-    return next((one for one in _BEGINNINGS if name.startswith(one)), None)
+    if not name.startswith(_BEGINNINGS):
+        return None
+    return next(one for one in _BEGINNINGS if name.startswith(one))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +101,16 @@ class Variables:
         """Why some of *env* may not be set; never a value."""
         for assignment in env:
             name = assignment.partition("=")[0]
-            if any(glob.matches(name) for glob in self.deny):
+            if any(glob.found(name) for glob in self.deny):
                 yield f"{name} is denied"
                 continue
             named = danger(name)
-            if not any(glob.matches(name) and glob.beginning.startswith(named or "") for glob in self.allow):
-                yield f"{name} is not allowed" + (
-                    "; it decides what a program loads, and needs a pattern that names it" if named else ""
-                )
+            allowed = (glob for glob in self.allow if glob.found(name))
+            if named is None:
+                if next(allowed, None) is None:
+                    yield f"{name} is not allowed"
+            elif not any(glob.beginning.startswith(named) for glob in allowed):
+                yield f"{name} is not allowed; it decides what a program loads, and needs a pattern that names it"
 
 
 NO_VARIABLES = Variables()
