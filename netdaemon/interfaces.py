@@ -110,6 +110,12 @@ class IDirectTransport(Interface):
         """Send *parts* after all that waits. What the kernel does not take is copied: the caller may overwrite it."""
 
 
+class IMeteredTransport(Interface):
+    """A transport of which can be said how much it reads at once."""
+
+    readMost = Attribute("How many bytes it reads at once at most: may be lowered, and raised again to what it was.")
+
+
 class IPeerCredentials(Interface):
     """A transport that knows from the kernel who is at the other end."""
 

@@ -22,14 +22,19 @@ from netdaemon.apply.faults import SpecFaults
 from netdaemon.daemon.audit import Audit
 from netdaemon.daemon.database import DatabaseUnusable
 from netdaemon.daemon.files import StateUnusable
+from netdaemon.daemon.fitting import contradictions, tight
 from netdaemon.daemon.judging import Policy
+from netdaemon.daemon.rates import BURST
 from netdaemon.daemon.service import DaemonService
 from netdaemon.daemon.settings import (
     DAYS,
     EVENTS,
     EXITED,
     GRACE,
+    INPUT_BUDGET,
+    LEAST_BYTES,
     LEAST_DESCRIPTORS,
+    LEAST_INPUT,
     RECORDS,
     Settings,
     descriptor_limit,
@@ -97,7 +102,50 @@ class Options(usage.Options):
         ],
         ["cgroup", None, None, "A directory of cgroup2 that is ours: a control group for each process."],
         ["clients", None, None, "How many may be connected. Default: what descriptors allow.", _count("clients", 1)],
+        [
+            "clients-each",
+            None,
+            None,
+            "How many of them may be of one user, but for root and the daemon's own. Default: half.",
+            _count("clients-each", 1),
+        ],
+        [
+            "newcomers",
+            None,
+            None,
+            "How many of them may not have said HELLO; then the oldest of these goes. Default: half.",
+            _count("newcomers", 1),
+        ],
         ["processes", None, None, "How many may run. Default: what descriptors allow.", _count("processes", 1)],
+        [
+            "processes-each",
+            None,
+            None,
+            "How many of them may be of one user, but for root and the daemon's own. Default: half.",
+            _count("processes-each", 1),
+        ],
+        [
+            "requests-per-second",
+            None,
+            None,
+            "Of one connection; it is read more slowly beyond that. Default: no limit.",
+            _count("requests-per-second", 1),
+        ],
+        [
+            "bytes-per-second",
+            None,
+            None,
+            "Sent by one connection; it is read more slowly beyond that. Default: no limit.",
+            _count("bytes-per-second", LEAST_BYTES),
+        ],
+        ["burst", None, BURST, "For how many seconds' worth of either at once, after a rest.", _count("burst", 1)],
+        [
+            "input-budget",
+            None,
+            INPUT_BUDGET,
+            "Bytes of unfinished messages of all clients together.",
+            _count("input-budget", LEAST_INPUT),
+        ],
         [
             "descriptors",
             None,
@@ -354,11 +402,23 @@ def makeService(options: Options) -> IService:
         records=options["records"],
         records_days=options["days"],
         clients=options["clients"],
+        clients_each=options["clients-each"],
+        newcomers=options["newcomers"],
         processes=options["processes"],
+        processes_each=options["processes-each"],
+        input_budget=options["input-budget"],
+        requests=options["requests-per-second"],
+        octets=options["bytes-per-second"],
+        burst=options["burst"],
         exited=options["exited"],
         keep=options["keep"],
         grace=options["grace"],
     )
+    wrong = list(contradictions(settings))
+    if wrong:
+        raise SystemExit(f"netdaemon: {'; '.join(wrong)}")
+    for warning in tight(settings):
+        _log.warn("{warning}", warning=warning)
     manager = Manager()
     bound: list[Bound] = []
     ports: list[Any] = []

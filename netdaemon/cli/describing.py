@@ -10,6 +10,7 @@ from netdaemon.wire.specs import USUAL_STOP, milliseconds
 
 if TYPE_CHECKING:
     from netdaemon.wire.answers import DaemonInfo, OfProcess
+    from netdaemon.wire.records import Counts, Limits
     from netdaemon.wire.specs import Log, Ready, Restart
     from netdaemon.wire.told import Logged, ProcessRecord, Stats
 
@@ -134,6 +135,21 @@ def _stats(stats: Stats) -> Rows:
     ]
 
 
+def _each(limit: int | None) -> str:
+    return "" if limit is None else f", {limit} for each user but root and the daemon's own"
+
+
+def _rate(limits: Limits, counts: Counts) -> str:
+    rates = []
+    if limits.request_rate is not None:
+        rates.append(f"{limits.request_rate} requests")
+    if limits.byte_rate is not None:
+        rates.append(f"{output.size(limits.byte_rate)} bytes")
+    if not rates:
+        return "no limit"
+    return f"{' and '.join(rates)} a second for a client, {limits.burst} s of it at once; {counts.slowed} wait"
+
+
 def about_daemon(told: DaemonInfo, path: str) -> str:
     """All that is known of a daemon."""
     counts, limits = told.counts, told.limits
@@ -148,12 +164,17 @@ def about_daemon(told: DaemonInfo, path: str) -> str:
         rows.append(("keeper", str(told.keeper_pid)))
     rows += [
         ("up", f"{output.duration(told.uptime / 1000)}, since {output.moment(int(since * 1e6))}"),
-        ("running", f"{counts.running} of at most {limits.processes}"),
+        ("running", f"{counts.running} of at most {limits.processes}{_each(limits.processes_each)}"),
         ("exited", f"{counts.exited} listed, the last {limits.exited} are kept"),
-        ("clients", f"{counts.clients} of at most {limits.clients}"),
+        ("clients", f"{counts.clients} of at most {limits.clients}{_each(limits.clients_each)}"),
         ("attachments", f"{counts.attachments}, at most {limits.attachments} for a client"),
         ("descriptors", f"{counts.descriptors} of at most {limits.descriptors}"),
     ]
+    if limits.newcomers is not None:
+        rows.append(("newcomers", f"{counts.newcomers} of at most {limits.newcomers} have not said HELLO"))
+    if limits.input is not None:
+        rows.append(("input", f"at most {output.size(limits.input)} bytes of unfinished messages"))
+        rows.append(("rate", _rate(limits, counts)))
     words = list(map(output.visible, told.degraded)) or ["-"]
     rows += zip(["degraded"] + [""] * (len(words) - 1), words, strict=True)
     return output.table(rows, None)

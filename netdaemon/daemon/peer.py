@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,6 +18,7 @@ from zope.interface import implementer
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.outflow import Outflow
+from netdaemon.daemon.rates import PAUSE, Rate, pace
 from netdaemon.errors import (
     Denied,
     InternalError,
@@ -27,13 +29,13 @@ from netdaemon.errors import (
     RemoteProtocolError,
     ShuttingDown,
 )
-from netdaemon.interfaces import IPeerCertificate, IPeerCredentials
+from netdaemon.interfaces import IMeteredTransport, IPeerCertificate, IPeerCredentials
 from netdaemon.policy.principals import UNKNOWN_PID, UNKNOWN_UID, Principal
 from netdaemon.process.spool import Segment
 from netdaemon.wire.answers import Attached, Event, Gap, Output, Reply, Watching
 from netdaemon.wire.answers import Failure as ErrorReply
 from netdaemon.wire.commands import Hello, Request
-from netdaemon.wire.frame import Buffer
+from netdaemon.wire.frame import LENGTH, MESSAGE_HEAD, Buffer
 from netdaemon.wire.records import Reason
 from netdaemon.wire.server import ServerConnection
 
@@ -58,6 +60,10 @@ class Daemon(Protocol):
     """What a peer asks of the daemon."""
 
     reactor: Any
+    rate: Rate
+
+    def arrived(self, peer: Peer) -> None:
+        """There is one more connection; nothing is known of it yet."""
 
     def admit(self, peer: Peer, principal: Principal, *, last: bool) -> None:
         """Let *principal* in, raise Denied or LimitReached; or neither where it may still show a token: not *last*."""
@@ -105,6 +111,10 @@ class Peer(TwistedProtocol):
         self._counted = False
         self._more: Any = None
         self._closing = False
+        self._pace = pace(daemon.rate, LENGTH.size + MESSAGE_HEAD, daemon.reactor)
+        self._metered: Any = None
+        self._read_most = 0
+        self.slowed = False
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -112,6 +122,11 @@ class Peer(TwistedProtocol):
         assert self.transport is not None
         self._outflow.connected(self.transport)
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        if self._pace is not None and not self.connection.packets:
+            self._metered = IMeteredTransport(self.transport, None)
+            if self._metered is not None:
+                self._read_most = self._metered.readMost
+        self._daemon.arrived(self)
         self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._too_slow, "HELLO", HELLO_TIMEOUT)
         if not IPeerCertificate.providedBy(self.transport):
             self._admit()
@@ -244,21 +259,23 @@ class Peer(TwistedProtocol):
         if self._closing:
             return
         self.connection.receive(data, lent=True)
+        if self._pace is not None:
+            self._pace.received(len(data))
         self._work()
         self.connection.keep()
 
     def _work(self) -> None:
         """Answer what has been received, as long as the answers can be sent and for one turn; join them."""
         self._outflow.join()
-        answered = False
+        answered, most = 0, inf if self._pace is None else self._pace.requests
         until = self._daemon.reactor.seconds() + WORK_TURN
         try:
             willing = self._may_reply()
-            while willing and not self._closing:
+            while willing and not self._closing and answered + 1 <= most:
                 received = self.connection.next_request()
                 if received is None:
                     break
-                answered = True
+                answered += 1
                 self._answer(*received)
                 if self._outflow.joined_enough:
                     self._outflow.flush()
@@ -274,14 +291,32 @@ class Peer(TwistedProtocol):
             self._abort(errno.EIO, "the daemon failed; its log has more", "internal-error")
         finally:
             self._outflow.flush()
-        self._watch_progress(answered)
+        if self._pace is not None:
+            self._keep_pace(answered, whole=answered + 1 <= most)
+        self._watch_progress(answered > 0)
         self._outflow.send_waiting()
 
-    def _work_later(self) -> None:
+    def _keep_pace(self, answered: int, *, whole: bool) -> None:
+        """Read no more for a while from one that is over its rate; what it has sent waits, here and in the kernel.
+
+        :param whole: so many requests as came could be carried out.
+        """
+        assert self._pace is not None
+        self._pace.took(answered)
+        wait = self._pace.wait()
+        self.slowed = wait > 0 or not whole
+        if self._closing:
+            return
+        if self.slowed:
+            self._work_later(max(wait, PAUSE))
+        if self._metered is not None:
+            self._metered.readMost = self._pace.most(self._read_most)
+
+    def _work_later(self, delay: float = 0) -> None:
         """The others have their turn; no more is read until the rest has been answered."""
         self.transport.pauseProducing()  # type: ignore[union-attr]
         if self._more is None:
-            self._more = self._daemon.reactor.callLater(0, self._work_on)
+            self._more = self._daemon.reactor.callLater(delay, self._work_on)
 
     def _work_on(self) -> None:
         self._more = None
@@ -295,6 +330,10 @@ class Peer(TwistedProtocol):
             return True
         self.transport.pauseProducing()  # type: ignore[union-attr]
         return False
+
+    def crowd_out(self, message: str) -> None:
+        """There is no room for it among those that have not said HELLO."""
+        self._abort(errno.EDQUOT, message, "limit-reached")
 
     def overflow(self) -> None:
         """All together have too much unfinished, and this one has had its part of it for the longest."""
@@ -324,7 +363,7 @@ class Peer(TwistedProtocol):
         if self._unfinished_since is None:
             return
         left = self._unfinished_since + MESSAGE_TIMEOUT - self._daemon.reactor.seconds()
-        if not self._may_reply():
+        if self.slowed or not self._may_reply():
             # It is this side that does not read.
             left = MESSAGE_TIMEOUT
         if left <= 0:

@@ -523,6 +523,13 @@ def info(daemon: DaemonService, peer: Peer, id: int, request: Info) -> Answer:
             window=WINDOW,
             keep=KEEP_MAX,
             descriptors=settings.descriptors,
+            clients_each=settings.max_clients_each,
+            newcomers=settings.max_newcomers,
+            processes_each=settings.max_processes_each,
+            input=settings.input_budget,
+            request_rate=settings.requests,
+            byte_rate=settings.octets,
+            burst=settings.burst,
         ),
         counts=_counts(daemon, peer),
         degraded=daemon.degraded(),
@@ -539,6 +546,8 @@ def _counts(daemon: DaemonService, peer: Peer) -> Counts:
             exited=table.exited,
             attachments=sum(len(one.attachments) for one in daemon.peers),
             descriptors=_descriptors(daemon.settings.descriptors),
+            newcomers=daemon.clients.newcomers,
+            slowed=daemon.clients.slowed,
         )
     seen = [one for one in table if daemon.judge.sees(peer.principal, one.identity)]
     running = sum(not one.finished for one in seen)

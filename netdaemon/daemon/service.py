@@ -18,6 +18,7 @@ from netdaemon.daemon.adoption import adopt
 from netdaemon.daemon.attachment import Attachment
 from netdaemon.daemon.audit import Audit
 from netdaemon.daemon.chronicle import Chronicle
+from netdaemon.daemon.clients import Clients
 from netdaemon.daemon.feed import Subscription
 from netdaemon.daemon.files import open_files
 from netdaemon.daemon.judging import Judge, Policy
@@ -43,9 +44,6 @@ from netdaemon.wire.answers import Reply, Welcome
 from netdaemon.wire.commands import Detach, Flow, Hello, Info, Inspect, List, Request
 from netdaemon.wire.records import Fate, Reason
 from netdaemon.wire.told import Logged, Stats
-
-# What all clients together may have of unfinished messages: some of the largest, and no more memory than a few spools.
-INPUT_BUDGET = 16 << 20
 
 # Seconds for clients to take the last output and their END, when the daemon stops.
 FAREWELL = 2.0
@@ -106,7 +104,9 @@ class DaemonService(Service):
         self.records = Records(self.table, self._chronicle.database, self.journal, reactor)
         self.instance = secrets.token_hex(8)
         self.since = time.monotonic()
-        self.peers: set[Peer] = set()
+        self.rate = settings.rate
+        self.clients = Clients(settings)
+        self.peers = self.clients.all
         self._read_policy = policy
         self._audit = audit
         self.judge = Judge(policy(), audit)
@@ -297,12 +297,13 @@ class DaemonService(Service):
         """A peer for a new connection."""
         return Peer(self, packets=packets)
 
+    def arrived(self, peer: Peer) -> None:
+        self.clients.arrived(peer)
+
     def admit(self, peer: Peer, principal: Principal, *, last: bool) -> None:
-        self.peers.add(peer)
         if self._stopping:
             raise LimitReached("the daemon is stopping")
-        if len(self.peers) > self.settings.max_clients:
-            raise LimitReached(f"{self.settings.max_clients} clients are connected, and that is the daemon's limit")
+        self.clients.admit(peer, str(principal))
         decision = self.judge.admit(principal)
         if not decision.allowed and (last or not self.judge.policy.takes_tokens):
             self.judge.turned_away(principal, decision.why)
@@ -312,6 +313,7 @@ class DaemonService(Service):
         return self.judge.token(shown)
 
     def greet(self, peer: Peer, hello: Hello) -> Welcome:
+        self.clients.greeted(peer)
         return Welcome(
             server=f"netdaemon/{netdaemon.__version__}", instance=self.instance, principal=str(peer.principal)
         )
@@ -327,7 +329,7 @@ class DaemonService(Service):
         if count:
             self._buffered[peer] = count
         # Whoever has waited for the longest goes first, not whoever comes last: that may be anybody.
-        while sum(self._buffered.values()) > INPUT_BUDGET:
+        while sum(self._buffered.values()) > self.settings.input_budget:
             oldest = next(iter(self._buffered))
             del self._buffered[oldest]
             oldest.overflow()
@@ -337,7 +339,7 @@ class DaemonService(Service):
         self.table.retain()
 
     def gone(self, peer: Peer) -> None:
-        self.peers.discard(peer)
+        self.clients.gone(peer)
         self._buffered.pop(peer, None)
         if self._all_gone is not None and not self.peers and not self._all_gone.called:
             self._all_gone.callback(None)

@@ -18,7 +18,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
-from netdaemon.interfaces import IDirectTransport, IPeerCredentials
+from netdaemon.interfaces import IDirectTransport, IMeteredTransport, IPeerCredentials
+from netdaemon.sockets.groups import peer_groups
 from netdaemon.watching import Watched, insisting
 
 # One read of a socket: a large DATA message and much of the next; a buffer that stays costs nothing to read into.
@@ -31,23 +32,17 @@ SEND_BUFFER = 1 << 20
 HIGH_WATER = 0
 
 _CREDENTIALS = struct.Struct("3i")
-_GROUP = struct.Struct("I")
-
-# Python has no name for it.
-SO_PEERGROUPS = 59
-
-# Supplementary groups that somebody may be in: as many as Python takes from the kernel.
-GROUPS_MAX = 256
 
 # Every transport reads into this one in turn; a protocol copies what it keeps before it returns.
 _read_view = memoryview(bytearray(READ_SIZE))
 
 
-@implementer(IDirectTransport, IPeerCredentials)
+@implementer(IDirectTransport, IMeteredTransport, IPeerCredentials)
 class StreamTransport(Watched, tcp.Connection):
     """A connected SOCK_STREAM socket. ``dataReceived`` gets a memoryview that is valid during the call only."""
 
     bufferSize = HIGH_WATER
+    readMost = READ_SIZE
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: Any, address: str) -> None:
         super().__init__(sock, protocol, reactor)
@@ -94,7 +89,7 @@ class StreamTransport(Watched, tcp.Connection):
 
     def doRead(self) -> Any:
         try:
-            length = self.socket.recv_into(_read_view)
+            length = self.socket.recv_into(_read_view, self.readMost)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -135,9 +130,7 @@ class StreamTransport(Watched, tcp.Connection):
         return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
 
     def peerGroups(self) -> frozenset[int]:
-        # With more of them than there is room for it is an error, and must be: one that is left out might be denied.
-        raw = self.socket.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_MAX * _GROUP.size)
-        return frozenset(number for (number,) in _GROUP.iter_unpack(raw))
+        return peer_groups(self.socket)
 
 
 class PacketTransport(StreamTransport):

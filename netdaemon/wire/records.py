@@ -152,7 +152,7 @@ TOLD_PTY = open_record(Pty)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What the daemon allows; bytes and counts."""
+    """What the daemon allows; bytes and counts. A rate is that of one connection in a second; None: there is none."""
 
     clients: Annotated[int, INTEGER] = 0
     processes: Annotated[int, INTEGER] = 0
@@ -163,17 +163,27 @@ class Limits:
     window: Annotated[int, INTEGER] = 0
     keep: Annotated[int, INTEGER] = 0
     descriptors: Annotated[int, INTEGER] = 0
+    clients_each: Annotated[int, INTEGER] | None = None
+    newcomers: Annotated[int, INTEGER] | None = None
+    processes_each: Annotated[int, INTEGER] | None = None
+    input: Annotated[int, INTEGER] | None = None
+    request_rate: Annotated[int, INTEGER] | None = None
+    byte_rate: Annotated[int, INTEGER] | None = None
+    burst: Annotated[int, INTEGER] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """What the daemon has now: connected clients, processes by whether they run, attachments, open descriptors."""
+    """What the daemon has now: connected clients, processes by whether they run, attachments, open descriptors;
+    of the clients those that have not said HELLO, and those that are not read because they are over their rate."""
 
     clients: Annotated[int, INTEGER] = 0
     running: Annotated[int, INTEGER] = 0
     exited: Annotated[int, INTEGER] = 0
     attachments: Annotated[int, INTEGER] = 0
     descriptors: Annotated[int, INTEGER] = 0
+    newcomers: Annotated[int, INTEGER] | None = None
+    slowed: Annotated[int, INTEGER] | None = None
 
 
 LIMITS = open_record(Limits)

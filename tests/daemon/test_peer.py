@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from netdaemon.daemon import peer as peer_module
-from netdaemon.daemon import service as service_module
 from netdaemon.daemon.outflow import OUTPUT_CHUNK, REPLY_BACKLOG
 from netdaemon.daemon.peer import HELLO_TIMEOUT, MESSAGE_TIMEOUT
 from netdaemon.daemon.responders import V1_HOLD
@@ -132,10 +131,9 @@ def test_a_busy_client_is_not_slow() -> None:
         assert not client.lost
 
 
-def test_unfinished_messages_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_messages_have_a_budget() -> None:
     """All clients together keep so much of unfinished messages and no more; small ones are not counted."""
-    monkeypatch.setattr(service_module, "INPUT_BUDGET", 1 << 20)
-    with world() as w:
+    with world(input_budget=1 << 20) as w:
         begun = MAX_MESSAGE.to_bytes(4, "big") + b"x" * 300_000
         clients = [w.client() for _ in range(6)]
         for client in clients:

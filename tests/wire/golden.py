@@ -977,20 +977,35 @@ V2_REPLIES = [
             keeper_pid=11,
             uptime=1500,
             limits=Limits(
-                clients=1, processes=2, exited=3, attachments=4, requests=5, message=6, window=7, keep=8, descriptors=9
+                clients=1,
+                processes=2,
+                exited=3,
+                attachments=4,
+                requests=5,
+                message=6,
+                window=7,
+                keep=8,
+                descriptors=9,
+                clients_each=10,
+                newcomers=11,
+                processes_each=12,
+                input=13,
+                request_rate=14,
+                byte_rate=15,
+                burst=16,
             ),
-            counts=Counts(clients=1, running=2, exited=3, attachments=4, descriptors=5),
+            counts=Counts(clients=1, running=2, exited=3, attachments=4, descriptors=5, newcomers=6, slowed=7),
             degraded=("no-pidfd",),
         ),
         """
-        000001d0  # length
+        0000029f  # length
         00000002 ff00  # id 2, OK
         0007 76657273696f6e 00000005 302e312e30  # version: 0.1.0
         0008 696e7374616e6365 00000002 6931  # instance: i1
         0003 706964 00000008 000000000000000a  # pid: 10
         000a 6b65657065725f706964 00000008 000000000000000b  # keeper_pid: 11
         0006 757074696d65 00000008 00000000000005dc  # uptime: 1500
-        0006 6c696d697473 000000c5  # limits: a record
+        0006 6c696d697473 00000169  # limits: a record
           0007 636c69656e7473 00000008 0000000000000001  # clients: 1
           0009 70726f636573736573 00000008 0000000000000002  # processes: 2
           0006 657869746564 00000008 0000000000000003  # exited: 3
@@ -1000,13 +1015,22 @@ V2_REPLIES = [
           0006 77696e646f77 00000008 0000000000000007  # window: 7
           0004 6b656570 00000008 0000000000000008  # keep: 8
           000b 64657363726970746f7273 00000008 0000000000000009  # descriptors: 9
+          000c 636c69656e74735f65616368 00000008 000000000000000a  # clients_each: 10
+          0009 6e6577636f6d657273 00000008 000000000000000b  # newcomers: 11
+          000e 70726f6365737365735f65616368 00000008 000000000000000c  # processes_each: 12
+          0005 696e707574 00000008 000000000000000d  # input: 13
+          000c 726571756573745f72617465 00000008 000000000000000e  # request_rate: 14
+          0009 627974655f72617465 00000008 000000000000000f  # byte_rate: 15
+          0005 6275727374 00000008 0000000000000010  # burst: 16
           0000  # end of the record
-        0006 636f756e7473 00000072  # counts: a record
+        0006 636f756e7473 0000009d  # counts: a record
           0007 636c69656e7473 00000008 0000000000000001  # clients: 1
           0007 72756e6e696e67 00000008 0000000000000002  # running: 2
           0006 657869746564 00000008 0000000000000003  # exited: 3
           000b 6174746163686d656e7473 00000008 0000000000000004  # attachments: 4
           000b 64657363726970746f7273 00000008 0000000000000005  # descriptors: 5
+          0009 6e6577636f6d657273 00000008 0000000000000006  # newcomers: 6
+          0006 736c6f776564 00000008 0000000000000007  # slowed: 7
           0000  # end of the record
         0008 6465677261646564 0000000c  # degraded: array of text
           00000008 6e6f2d7069646664  # no-pidfd
