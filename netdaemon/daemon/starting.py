@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import Any
 
 from netdaemon.errors import BadRequest
 from netdaemon.keeper.child import Spec
+from netdaemon.keeper.whom import Whom
 from netdaemon.policy.judged import TENANT_LABEL
 from netdaemon.process.identity import Identity
+from netdaemon.process.sandbox import command_line
 from netdaemon.process.trees import mark_of
 from netdaemon.wire.commands import Change, Start, check_size
 from netdaemon.wire.digest import digest
 from netdaemon.wire.records import RESERVED_LABEL
+from netdaemon.wire.whom import CAPABILITIES, LIMITS, RunAs, parse_cgroup, parse_limit
 
 # No vowels and nothing that looks like something else: ids are read aloud, and spell no words.
 _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -23,6 +27,9 @@ _ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 # 27 to the 9th power: never the same twice, in any daemon's life.
 ID_LENGTH = 10
 ID_BITS = 64
+
+# What its environment says of where it says that it is ready.
+NOTIFY = "NOTIFY_SOCKET="
 
 
 def new_id() -> str:
@@ -140,15 +147,44 @@ def spec_of(identity: Identity, said: Sequence[str] = ()) -> Spec:
     added = list(said) if pty is None or pty.term is None else [*said, f"TERM={pty.term}"]
     names = tuple(one.partition("=")[0] + "=" for one in added)
     env = [one for one in identity.env if not names or not one.startswith(names)] + added
+    argv = command_line(identity, [one.partition("=")[2] for one in said if one.startswith(NOTIFY)])
     return Spec(
-        path=_octets(identity.path or identity.argv[0]),
-        argv=tuple(map(_octets, identity.argv)),
+        path=_octets(argv[0] if identity.sandbox is not None else identity.path or argv[0]),
+        argv=tuple(map(_octets, argv)),
         env=tuple(map(_octets, env)),
         cwd=_octets(identity.cwd),
         pty=(pty.rows, pty.columns) if pty else None,
         merge=identity.merge and pty is None,
         mark=mark_of(identity.id),
+        whom=whom_of(identity),
+        cgroup=tuple(map(parse_cgroup, identity.cgroup or ())),
     )
+
+
+def whom_of(identity: Identity) -> Whom | None:
+    """As whom its children run, and within what limits; None: as all do."""
+    run_as, account = identity.run_as or RunAs(), identity.account
+    if run_as == RunAs() and account is None and not identity.limits:
+        return None
+    capabilities = run_as.capabilities
+    return Whom(
+        uid=None if account is None else account.uid,
+        gid=0 if account is None else account.gid,
+        groups=() if account is None else account.groups,
+        umask=run_as.umask,
+        root=None if run_as.chroot is None else _octets(run_as.chroot),
+        rlimits=tuple(map(_rlimit, identity.limits or ())),
+        nice=run_as.nice,
+        oom_score_adj=run_as.oom_score_adj,
+        no_new_privs=bool(run_as.no_new_privs),
+        capabilities=None if capabilities is None else sum({1 << CAPABILITIES.index(one) for one in capabilities}),
+    )
+
+
+def _rlimit(term: str) -> tuple[int, int, int]:
+    name, soft, hard = parse_limit(term)
+    unlimited = resource.RLIM_INFINITY
+    return LIMITS[name], unlimited if soft is None else soft, unlimited if hard is None else hard
 
 
 def _octets(text: str) -> bytes:

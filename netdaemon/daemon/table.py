@@ -385,7 +385,7 @@ class ProcessTable:
         error = failure.value
         assert isinstance(error, LaunchError)
         refusal = LaunchFailed(
-            f"{process.identity.argv[0]}: {os.strerror(error.errno)} (stage {error.stage})",
+            f"{process.identity.argv[0]}: {error.why} (stage {error.stage})",
             stage=error.stage,
             number=error.errno,
         )

@@ -9,6 +9,10 @@ import os
 import select
 import signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from netdaemon.keeper.whom import Whom
+
 # The names by which descriptors of a child go over to a daemon and back; a keeper knows no more of them.
 PIDFD, GATE, SPOOL, INPUT = "pidfd", "gate", "spool", "input"
 STDIN, STDOUT, STDERR = "stdin", "stdout", "stderr"
@@ -16,10 +20,11 @@ RELAYS = ("stdin-relay-out", "stdin-relay-in", "stdout-relay-out", "stdout-relay
 
 
 class LaunchError(Exception):
-    """No child is left; *stage* says how far it came, *errno* why not further."""
+    """No child is left; *stage* says how far it came, *errno* why not further, and *why* that in words."""
 
-    def __init__(self, stage: str, number: int) -> None:
-        super().__init__(f"{stage}: {os.strerror(number)}")
+    def __init__(self, stage: str, number: int, why: str = "") -> None:
+        self.why = why or os.strerror(number)
+        super().__init__(f"{stage}: {self.why}")
         self.stage = stage
         self.errno = number
 
@@ -31,9 +36,11 @@ class Spec:
     :param pty: (rows, columns) of a terminal, or None for pipes.
     :param merge: one pipe for both outputs.
     :param mark: by which all that descends from it is known (see `netdaemon.keeper.limits.MARKS`); 0: it has none.
+    :param whom: what it is besides; None: nothing is asked for.
+    :param cgroup: (file, content) each of what its control group is to have: that is not a keeper's, which is not told.
     """
 
-    __slots__ = ("argv", "cwd", "env", "mark", "merge", "path", "pty")
+    __slots__ = ("argv", "cgroup", "cwd", "env", "mark", "merge", "path", "pty", "whom")
 
     def __init__(
         self,
@@ -45,6 +52,8 @@ class Spec:
         pty: tuple[int, int] | None = None,
         merge: bool = False,
         mark: int = 0,
+        whom: Whom | None = None,
+        cgroup: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.path = path
         self.argv = argv
@@ -53,6 +62,8 @@ class Spec:
         self.pty = pty
         self.merge = merge
         self.mark = mark
+        self.whom = whom
+        self.cgroup = cgroup
 
 
 class ExitStatus:

@@ -1,14 +1,13 @@
 """Fork and execute a child with exactly the attributes asked for, or tell at which stage and why not; no policy.
 
 The child gets descriptors 0, 1 and 2 and no others, a session of its own, default signal dispositions, an empty
-signal mask, the environment that was sent and nothing else. It is spawned, by the C library, or forked: then what goes
-wrong between fork and exec comes back over a close-on-exec socket, the gate, as (stage, errno), and its end without a
-word means that the program runs.
+signal mask, the environment that was sent and nothing else. It is spawned, by the C library, or forked (see
+`netdaemon.keeper.becoming`): then what goes wrong between fork and exec comes back over a close-on-exec socket, the
+gate, as (stage, errno), and its end without a word means that the program runs.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
@@ -17,28 +16,16 @@ import struct
 import termios
 
 from netdaemon.keeper import claim, limits
+from netdaemon.keeper.becoming import REPORT, STAGES, become, environment_of, first_executable
 from netdaemon.keeper.child import GATE, PIDFD, RELAYS, STDERR, STDIN, STDOUT, Launched, LaunchError, Spec
-from netdaemon.keeper.limits import above_two, with_streams
+from netdaemon.keeper.limits import with_streams
 from netdaemon.keeper.messages import close_all
+from netdaemon.keeper.taking import UMASK, Taking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
-
-# Where a program without a slash is looked for when the environment that was sent has no PATH.
-DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
-
-# What a daemonised parent's 077 must not become for its children.
-UMASK = 0o022
-
-# closerange is one close_range(2): a high end costs nothing.
-LAST_DESCRIPTOR = 0x7FFFFFFF
-
-# The exit code of a child that has come to no program; nobody is told of it.
-NOBODY = 127
-
-STAGES = ("descriptors", "fork", "session", "terminal", "signals", "cwd", "exec")
+    from collections.abc import Iterable
+    from typing import Any
 
 # All that can have a disposition.
 _RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -46,7 +33,6 @@ _RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 # Those whose disposition may be another than the default; the fewer, the sooner a child is at its program.
 _disposed = _RESETTABLE
 
-_REPORT = struct.Struct(">BI")
 _WINDOW = struct.Struct("HHHH")
 
 
@@ -91,8 +77,8 @@ def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
     """Start a child for *spec*.
 
     A child with pipes is spawned, which costs the same from a parent of any size; `spawn` comes back when the program
-    is being executed. A terminal can only be made the child's own between fork and exec, and only there can a child
-    wait.
+    is being executed. A terminal can only be made the child's own between fork and exec, and so can most of what it is
+    besides; and only there can a child wait.
 
     :param gated: have the child wait until somebody opens its gate; where everybody who has the gate dies before,
         the child ends and has executed nothing.
@@ -100,7 +86,7 @@ def begin(spec: Spec, *, gated: bool = False) -> tuple[int, dict[str, int]]:
     :raises LaunchError: there is no child.
     """
     ends = Ends()
-    forks = gated or spec.pty is not None
+    forks = gated or spec.pty is not None or spec.whom is not None
     try:
         streams = open_streams(ends, spec)
         if forks:
@@ -168,7 +154,7 @@ def finish(gate: int) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, gate) as sock:
         try:
             # It stays there for whoever asks after us, should we be killed before we have made use of it.
-            told = sock.recv(_REPORT.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            told = sock.recv(REPORT.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except ConnectionResetError:
@@ -181,7 +167,7 @@ def finish(gate: int) -> bool:
             sock.detach()
     if not told:
         return True
-    stage, number = _REPORT.unpack(told)
+    stage, number = REPORT.unpack(told)
     raise LaunchError(STAGES[stage], number)
 
 
@@ -236,7 +222,7 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
     :param claimed: a claim (see `netdaemon.keeper.claim`): nothing is executed once that has been revoked.
     :raises LaunchError: there is no child.
     """
-    environment = _environment(spec)
+    environment = environment_of(spec)
     taking = [] if claimed < 0 else [claim.taking(claimed)]
 
     def execute(path: bytes, actions: list[Any]) -> int:
@@ -263,7 +249,7 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
         stage = "exec"
         return limits.with_mark(
             spec.mark,
-            lambda: with_streams(streams, lambda actions: _first_executable(spec, lambda path: execute(path, actions))),
+            lambda: with_streams(streams, lambda actions: first_executable(spec, lambda path: execute(path, actions))),
         )
     except OSError as error:
         raise LaunchError(stage, error.errno or 0) from error
@@ -280,82 +266,16 @@ def spawn(spec: Spec, streams: tuple[int, int, int], claimed: int = -1) -> int:
 
 def _fork(spec: Spec, streams: tuple[int, int, int], gate: int) -> int:
     """The child's pid; whether it comes as far as its program will be told on *gate*."""
+    taking = None if spec.whom is None else Taking(spec.whom)
+    environment = environment_of(spec)
     # A handler of ours must not run in the child: it would write into pipes that it shares with us.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _disposed)
-    environment = _environment(spec)
     try:
         pid = os.fork()
         if pid == 0:
-            _become(spec, environment, streams, gate)
+            become(spec, taking, environment, streams, gate, _disposed)
     except OSError as error:
         raise LaunchError("fork", error.errno or 0) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
-
-
-def _become(spec: Spec, environment: dict[bytes, bytes], streams: tuple[int, int, int], gate: int) -> NoReturn:
-    """In the child: take on all that *spec* asks for, and execute. Comes back to nobody.
-
-    Every page that is written to here is copied first: what can be done before the fork is done there.
-    """
-    stage = "session"
-    number = 0
-    try:
-        os.setsid()
-        os.umask(UMASK)
-        stage = "terminal"
-        if spec.pty:
-            fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
-        stage = "descriptors"
-        *sources, gate = above_two((*streams, gate))
-        for target, source in enumerate(sources):
-            os.dup2(source, target, inheritable=True)
-        os.closerange(3, gate)
-        os.closerange(gate + 1, LAST_DESCRIPTOR)
-        stage = "signals"
-        for known in _disposed:
-            signal.signal(known, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        stage = "cwd"
-        limits.take_limit_of_children()
-        limits.take_mark(spec.mark)
-        os.chdir(spec.cwd)
-        stage = "exec"
-        if not os.read(gate, 1):
-            # Whoever wanted us is gone, and nobody would know of us.
-            os._exit(NOBODY)
-        _first_executable(spec, lambda path: os.execve(path, spec.argv, environment))
-    except OSError as error:
-        number = error.errno or 0
-    except BaseException:
-        number = errno.EINVAL
-    try:
-        os.write(gate, _REPORT.pack(STAGES.index(stage), number))
-    finally:
-        os._exit(NOBODY)
-
-
-def _environment(spec: Spec) -> dict[bytes, bytes]:
-    return {name: value for name, _, value in (one.partition(b"=") for one in spec.env)}
-
-
-def _first_executable(spec: Spec, execute: Callable[[bytes], int]) -> int:
-    """Call *execute* with the program's path, or with each place in PATH until one can be executed.
-
-    :raises OSError: none can; EACCES if one is there and may not be executed.
-    """
-    if b"/" in spec.path:
-        return execute(spec.path)
-    found = errno.ENOENT
-    for directory in _environment(spec).get(b"PATH", DEFAULT_PATH).split(b":"):
-        path = (directory or b".") + b"/" + spec.path
-        try:
-            # Before an attempt, which costs more and takes a claim.
-            os.stat(path)
-            return execute(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError:
-            found = errno.EACCES
-    raise OSError(found, os.strerror(found))

@@ -13,6 +13,7 @@ from netdaemon.keeper.limits import limit_wanted, with_limit_of_children
 from netdaemon.keeper.messages import Torn, close_all, unpack
 from netdaemon.keeper.restart import say
 from netdaemon.keeper.state import FORM, State
+from netdaemon.keeper.whom import Whom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,10 +54,15 @@ def refuse(keeper: Keeper, one: Daemon, fields: list[bytes]) -> None:
 
 
 def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-    """launch ID PATH CWD PTY MERGE ARGC[:MARK] ARGV... ENV...  with the spool: launched or refused."""
+    """launch ID PATH CWD PTY MERGE ARGC[:MARK[:WHOM]] [WHOM] ARGV... ENV...  with the spool: launched or refused.
+
+    WHOM is 1 where there is such a field. To a keeper that knows of none, ARGC is no number then: it launches nothing.
+    """
     id, path, cwd, pty, merge, count, *rest = words
     count, _, mark = count.partition(":")
+    mark, _, as_whom = mark.partition(":")
     octets = [os.fsencode(word) for word in rest]
+    whom = Whom.unpack(octets.pop(0)) if as_whom else None
     rows, _, columns = pty.partition("x")
     spec = Spec(
         path=os.fsencode(path),
@@ -66,6 +72,7 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
         pty=(int(rows), int(columns)) if pty else None,
         merge=merge == "1",
         mark=int(mark or "0"),
+        whom=whom,
     )
     (spool,) = descriptors
     try:

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 # In every group of version 2, and in none of version 1.
 _OURS = "cgroup.controllers"
 
 _PROCS, _KILL, _EVENTS = "cgroup.procs", "cgroup.kill", "cgroup.events"
+
+# The controllers that a group's own groups have.
+_SUBTREE = "cgroup.subtree_control"
+
+# What of a group can be set, as it is where nobody has: a group that an earlier generation had is as good as new.
+_USUAL = {
+    "memory.max": "max",
+    "memory.high": "max",
+    "memory.swap.max": "max",
+    "cpu.max": "max 100000",
+    "cpu.weight": "100",
+    "pids.max": "max",
+}
 
 
 class Cgroups:
@@ -43,6 +56,51 @@ class Cgroups:
         finally:
             os.rmdir(probe)
 
+    def prepare(self, id: str, settings: Sequence[tuple[str, str]]) -> None:
+        """Have the group of a process with these *settings*, (file, content) each, and all else in it as usual.
+
+        :raises OSError: it has them not; ENOTSUP with the name of the controller that is not to be had here.
+        """
+        path = self._path(id)
+        if not settings and not os.path.isdir(path):
+            # It is made when there is somebody to be put into it.
+            return
+        for controller in dict.fromkeys(name.partition(".")[0] for name, _ in settings):
+            self._enable(controller)
+        _make(path)
+        wanted = dict(settings)
+        for name, usual in _USUAL.items():
+            file = os.path.join(path, name)
+            if name in wanted or os.path.exists(file):
+                try:
+                    _write(file, wanted.get(name, usual).encode())
+                except FileNotFoundError as error:
+                    # Without swap there is no limit of it, say.
+                    raise OSError(errno.ENOTSUP, f"this kernel has no {name}", path) from error
+
+    def _enable(self, controller: str) -> None:
+        """Have a controller in our groups.
+
+        :raises OSError: ENOTSUP, it is not to be had.
+        """
+        subtree = os.path.join(self.directory, _SUBTREE)
+        if controller in _words(subtree):
+            return
+        why = "the directory has no such controller itself"
+        available = _words(os.path.join(self.directory, _OURS))
+        if controller in available:
+            try:
+                _write(subtree, b"+" + controller.encode())
+                return
+            except OSError as error:
+                why = f"switching it on: {error.strerror}"
+        raise OSError(
+            errno.ENOTSUP,
+            f"no controller {controller!r} for the groups in it: {why}; cgroup.controllers has "
+            f"{' '.join(available) or 'none'}, {_SUBTREE} has {' '.join(_words(subtree)) or 'none'}",
+            self.directory,
+        )
+
     def enter(self, id: str, pid: int) -> None:
         """Put a child that waits at its gate into the group of its process, which is made if there is none yet.
 
@@ -52,7 +110,7 @@ class Cgroups:
         """
         path = self._path(id)
         _make(path)
-        _write(os.path.join(path, _PROCS), pid)
+        _write(os.path.join(path, _PROCS), b"%d" % pid)
 
     def kill(self, id: str) -> bool:
         """SIGKILL to all that is in a group, and below, in one go; also to what is being forked meanwhile.
@@ -61,7 +119,7 @@ class Cgroups:
         :raises OSError: nobody has been killed.
         """
         try:
-            _write(os.path.join(self._path(id), _KILL), 1)
+            _write(os.path.join(self._path(id), _KILL), b"1")
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -127,12 +185,18 @@ def _make(path: str) -> None:
         pass
 
 
-def _write(path: str, number: int) -> None:
+def _write(path: str, content: bytes) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(file, b"%d" % number)
+        os.write(file, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(file)
+
+
+def _words(path: str) -> list[str]:
+    return _read(path).decode().split()
 
 
 def _read(path: str) -> bytes:

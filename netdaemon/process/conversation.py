@@ -20,6 +20,9 @@ SPAWNS = 3
 # The one that gives children their marks.
 MARKS = 4
 
+# The one that knows as whom a child is to run.
+WHOM = 5
+
 _log = Logger()
 
 

@@ -21,7 +21,7 @@ from netdaemon.keeper import launch, limits
 from netdaemon.keeper.child import GATE, PIDFD, SPOOL, ExitStatus, Launched, LaunchError, Spec
 from netdaemon.keeper.ledger import read_entry
 from netdaemon.keeper.messages import Torn, close_all
-from netdaemon.process.conversation import MARKS, SPAWNS, KeeperConversation
+from netdaemon.process.conversation import MARKS, SPAWNS, WHOM, KeeperConversation
 from netdaemon.process.keeper_link import Entry, KeeperLink, KeeperUnusable
 from netdaemon.process.launcher import Gate, Signals
 from netdaemon.process.starts import ClaimedStart, GatedStart, Start
@@ -137,8 +137,13 @@ class KeptLauncher(Signals, KeeperConversation):
 
     def launch(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         self._say()
+        try:
+            self._can_launch(spec)
+            self._prepare_group(id, spec)
+        except LaunchError as error:
+            return fail(error)
         gated = self._gated or self.cgroups is not None or spec.pty is not None or self._link.revision < SPAWNS
-        gated = gated or bool(shared)
+        gated = gated or bool(shared) or spec.whom is not None
         form = GatedStart if gated else ClaimedStart
         try:
             self._starts[id] = start = form(id, spec, spool, self._link.revision >= MARKS)
@@ -149,6 +154,16 @@ class KeptLauncher(Signals, KeeperConversation):
             self._not_asked(id)
             return fail(LaunchError("descriptors", error.errno or 0))
         return start.done
+
+    def _can_launch(self, spec: Spec) -> None:
+        """:raises LaunchError: the keeper would take part of *spec* for nothing."""
+        if spec.whom is not None and self._link.revision < WHOM:
+            raise LaunchError(
+                "keeper",
+                errno.ENOTSUP,
+                f"the keeper (pid {self._link.pid}) is of revision {self._link.revision} and knows neither users nor "
+                f"limits; {WHOM} does, and the daemon's log says why it was not upgraded",
+            )
 
     def _not_asked(self, id: str) -> None:
         start = self._starts.pop(id, None)

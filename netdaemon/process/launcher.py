@@ -74,6 +74,24 @@ class Signals:
 
     cgroups: Cgroups | None = None
 
+    def _prepare_group(self, id: str, spec: Spec) -> None:
+        """Have the group of a process be as it is asked for, before there is a child to put into it.
+
+        :raises LaunchError: it cannot be.
+        """
+        if self.cgroups is None:
+            if spec.cgroup:
+                raise LaunchError(
+                    "cgroup",
+                    errno.ENOTSUP,
+                    "this daemon has no control groups; start it with --cgroup=DIRECTORY, of cgroup2 and its own",
+                )
+            return
+        try:
+            self.cgroups.prepare(process_of(id), spec.cgroup)
+        except OSError as error:
+            raise LaunchError("cgroup", error.errno or 0, f"{error.filename}: {error.strerror}") from error
+
     def _enter_group(self, launched: Launched) -> None:
         """Put a child that waits at its gate into the group of its process.
 
@@ -139,6 +157,7 @@ class LocalLauncher(Signals):
     def launch(self, id: str, spec: Spec, spool: int, shared: Mapping[str, int] | None = None) -> Deferred[Launched]:
         gated = self.cgroups is not None
         try:
+            self._prepare_group(id, spec)
             pid, roles = launch.begin(spec, gated=gated)
         except LaunchError as error:
             return fail(error)

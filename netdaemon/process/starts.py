@@ -34,7 +34,8 @@ class GatedStart:
         self.spool = spool
         pty = b"" if spec.pty is None else b"%dx%d" % spec.pty
         what = (id.encode(), spec.path, spec.cwd, pty, b"1" if spec.merge else b"0")
-        self.message = (b"launch", *what, _count(spec, marked), *spec.argv, *spec.env)
+        whom = () if spec.whom is None else (spec.whom.pack(),)
+        self.message = (b"launch", *what, _count(spec, marked), *whom, *spec.argv, *spec.env)
         self.descriptors: tuple[int, ...] = (spool,)
 
     def give_up(self) -> None:
@@ -147,7 +148,9 @@ class ClaimedStart:
 
 
 def _count(spec: Spec, marked: bool) -> bytes:
-    """How many arguments there are, and behind that the mark."""
+    """How many arguments there are, behind that the mark, and behind that whether a field says as whom it runs."""
+    if spec.whom is not None:
+        return b"%d:%d:1" % (len(spec.argv), spec.mark)
     return b"%d:%d" % (len(spec.argv), spec.mark) if marked and spec.mark else b"%d" % len(spec.argv)
 
 
