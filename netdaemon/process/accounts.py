@@ -5,11 +5,11 @@ That is asked once, when a process is declared: what is judged, recorded and exe
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 
 from netdaemon.errors import BadRequest
+from netdaemon.policy.accounts import gid_of
 from netdaemon.process.identity import Account
 from netdaemon.wire.whom import ID_MAX, RunAs
 
@@ -52,17 +52,15 @@ def _user(named: str | None) -> tuple[int, int | None, str | None]:
     except KeyError:
         if named.isdecimal():
             return int(named), None, None
-        raise BadRequest(f"run_as: there is no user {named!r}", field="run_as") from None
+        raise BadRequest(f"run_as: there is no user {named!r} on this machine", field="run_as") from None
     return entry.pw_uid, entry.pw_gid, entry.pw_name
 
 
 def _group(named: str) -> int:
-    if named.isdecimal():
-        return int(named)
     try:
-        return grp.getgrnam(named).gr_gid
-    except KeyError:
-        raise BadRequest(f"run_as: there is no group {named!r}", field="run_as") from None
+        return gid_of(named)
+    except LookupError as error:
+        raise BadRequest(f"run_as: {error}", field="run_as") from None
 
 
 def _checked(number: int) -> int:
