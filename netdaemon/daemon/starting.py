@@ -13,6 +13,7 @@ from netdaemon.errors import BadRequest
 from netdaemon.keeper.child import Spec
 from netdaemon.keeper.whom import Whom
 from netdaemon.policy.judged import TENANT_LABEL
+from netdaemon.process.accounts import resolve
 from netdaemon.process.identity import Identity
 from netdaemon.process.sandbox import command_line
 from netdaemon.process.trees import mark_of
@@ -95,6 +96,7 @@ def identity_for(request: Start, id: str, starter: Starter, created: int) -> Ide
         limits=request.limits,
         cgroup=request.cgroup,
         sandbox=request.sandbox,
+        account=resolve(request.run_as),
     )
 
 
@@ -116,7 +118,10 @@ _LATER = (
 
 
 def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
-    """What a process is after *request*, and whether some of that counts from its next start on only."""
+    """What a process is after *request*, and whether some of that counts from its next start on only.
+
+    :raises BadRequest: there is no such user or group; or it is nothing that could have been started.
+    """
     given: dict[str, Any] = {
         name: getattr(request, name) for name in (*_LATER, "name", "labels", "stop", "restart", "log")
     }
@@ -125,6 +130,8 @@ def changed(identity: Identity, request: Change) -> tuple[Identity, bool]:
     for name, usual in (("env", ()), ("labels", ()), ("cwd", "/"), ("merge", False)):
         if name in given and given[name] is None:
             given[name] = usual
+    if given.get("run_as", identity.run_as) != identity.run_as:
+        given["account"] = resolve(given["run_as"])
     pty = given.get("pty", identity.pty)
     if pty is not None and given.get("merge") is False and not request.whole:
         raise BadRequest("merge is false and there is a pty; a terminal has one output", field="merge")

@@ -31,6 +31,7 @@ from netdaemon.errors import (
 from netdaemon.interfaces import ILauncher
 from netdaemon.keeper.child import INPUT, Launched, LaunchError
 from netdaemon.policy.judged import tenant_of
+from netdaemon.process import sandbox
 from netdaemon.process.coming_back import lost
 from netdaemon.process.identity import Identity
 from netdaemon.process.launches import launch_id
@@ -129,6 +130,7 @@ class ProcessTable:
         if request.name is not None:
             self._check_name(request.name)
         self.check_room(identity.owner)
+        sandbox.check(identity)
         process = self._create(identity, request.keep, passing)
         try:
             launching = self._launch(process)
@@ -423,6 +425,7 @@ class ProcessTable:
             self._check_name(request.name, process)
         if identity == process.identity:
             return False
+        sandbox.check(identity)
         before = process.identity.name
         if identity.name != before:
             if before is not None:
