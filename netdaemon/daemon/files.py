@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import stat
 from collections.abc import Collection
@@ -11,6 +12,10 @@ from twisted.logger import Logger
 
 from netdaemon.errors import NetdaemonError
 from netdaemon.ways import UnsafeWay, check_way, make_directory
+
+# How many files that could not be removed are tried again each time that another is: they become fewer, and a disk that
+# takes nothing costs little.
+AGAIN = 4
 
 _log = Logger()
 
@@ -60,6 +65,8 @@ class DirectoryFiles:
         except OSError:
             os.close(self._lock)
             raise StateUnusable(f"{directory}: another netdaemon uses it; give each its own") from None
+        # What could not be removed, the oldest first.
+        self._left: dict[str, None] = {}
 
     def keep_only(self, ids: Collection[str]) -> None:
         """Remove what is left of processes that nobody knows any more."""
@@ -70,18 +77,24 @@ class DirectoryFiles:
     def create(self, name: str) -> int:
         """An empty file, as a descriptor."""
         path = os.path.join(self._folder, name)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._left.pop(name, None)
+        return descriptor
 
     def remove(self, *names: str) -> None:
-        """Unlink those of them that exist."""
-        for name in names:
+        """Unlink those of them that exist, and some of those that could not be removed before."""
+        for name in (*names, *itertools.islice(self._left, AGAIN)):
+            known = name in self._left
+            self._left.pop(name, None)
             try:
                 os.unlink(os.path.join(self._folder, name))
             except FileNotFoundError:
                 pass
             except OSError as error:
-                # The next daemon that has the directory clears it.
-                _log.warn("{name} could not be removed: {error}", name=name, error=error.strerror)
+                # At the end, so that all have their turn. If none succeeds the next daemon clears the directory.
+                self._left[name] = None
+                if not known:
+                    _log.warn("{name} could not be removed: {error}", name=name, error=error.strerror)
 
     def close(self) -> None:
         """Let another daemon have the directory."""

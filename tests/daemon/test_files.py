@@ -1,5 +1,6 @@
 """The state directory: one daemon's, without leftovers, private."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -99,3 +100,24 @@ def test_processes_leave_no_files(tmp_path: Path) -> None:
         assert isinstance(w.ask(client, Start(argv=("x",)))[1], Started)
         assert len(os.listdir(folder)) == 1
     assert os.listdir(folder) == []
+
+
+def test_what_cannot_be_removed_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another is; one that was made anew meanwhile stays."""
+    files = DirectoryFiles(str(tmp_path / "state"))
+    folder, unlink = tmp_path / "state" / "spool", os.unlink
+    for name in ("a.out", "b.out", "c.out"):
+        os.close(files.create(name))
+
+    def fails(path: str) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "unlink", fails)
+    files.remove("a.out", "b.out")
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert sorted(os.listdir(folder)) == ["a.out", "b.out", "c.out"]
+    (folder / "b.out").unlink()
+    os.close(files.create("b.out"))
+    files.remove("c.out")
+    assert os.listdir(folder) == ["b.out"]
+    files.close()
