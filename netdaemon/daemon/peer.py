@@ -391,22 +391,23 @@ class Peer(TwistedProtocol):
         else:
             if isinstance(outcome, Deferred):
                 self._deferred[id] = outcome
+                # Not the request: 1,024 may wait, each as large as a message.
                 outcome.addCallbacks(
-                    self._late_reply, self._late_refusal, callbackArgs=(id, request), errbackArgs=(id, request)
+                    self._late_reply, self._late_refusal, callbackArgs=(id,), errbackArgs=(id, type(request).__name__)
                 )
             else:
                 self._reply(id, outcome)
 
-    def _late_reply(self, reply: Reply, id: int, request: Request) -> None:
+    def _late_reply(self, reply: Reply, id: int) -> None:
         if self._deferred.pop(id, None) is not None:
             self._reply(id, reply)
 
-    def _late_refusal(self, failure: Failure, id: int, request: Request) -> None:
+    def _late_refusal(self, failure: Failure, id: int, request: str) -> None:
         if self._deferred.pop(id, None) is None or failure.check(CancelledError):
             return
         refusal = failure.value
         if not isinstance(refusal, Refusal):
-            _log.failure("{request} failed", failure, request=type(request).__name__)
+            _log.failure("{request} failed", failure, request=request)
             refusal = InternalError("the daemon failed at this request; its log has more")
         self._reply(id, ErrorReply.of(refusal))
 

@@ -1,6 +1,7 @@
 """One connection and its limits: bad input, slowness, floods, version 1; nobody else notices, time is the test's."""
 
 import errno
+import gc
 import os
 from typing import Any
 
@@ -12,10 +13,11 @@ from netdaemon.daemon.peer import HELLO_TIMEOUT, MESSAGE_TIMEOUT
 from netdaemon.daemon.responders import V1_HOLD
 from netdaemon.errors import NoSuchProcess, Refusal, StdinFull, UnknownCommand
 from netdaemon.testing import PIPE_SIZE, join
-from netdaemon.wire.answers import Attached, Gap, Listing, Ok, Output, Status, Taken
-from netdaemon.wire.commands import Attach, Data, Flow, Info, Kill, List, Remove, Start, Wait
+from netdaemon.wire.answers import Attached, Gap, Listing, Ok, Output, Status, Stopped, Taken
+from netdaemon.wire.commands import Attach, Data, Flow, Info, Kill, List, Remove, Start, Stop, Wait
 from netdaemon.wire.frame import GREETING_LIMIT, MAX_MESSAGE
 from netdaemon.wire.records import State, Until
+from netdaemon.wire.specs import STEP_TEXT_MAX, STEPS_MAX, WAIT_MAX, Step
 from netdaemon.wire.v1 import MAX_OUTPUT
 from tests.daemon.support import Bare, World, output_of, status_of, world
 
@@ -352,6 +354,23 @@ def test_too_many_requests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         refused = w.ask(client, Start(argv=("x",), attach=True))[1]
         assert isinstance(refused, Refusal)
         assert len(w.children) == 1
+
+
+def test_a_request_that_waits_takes_no_memory() -> None:
+    """As many STOPs as may wait, each with all that a stop may type: a hundred megabytes, if they were kept."""
+    steps = (*(Step(stdin=b"x" * STEP_TEXT_MAX) for _ in range(STEPS_MAX - 1)), Step(wait=WAIT_MAX))
+
+    def kept() -> int:
+        return sum(type(one) is Step for one in gc.get_objects())
+
+    with world() as w:
+        client = w.client()
+        _, name, _ = w.start(client)
+        before = kept()
+        for _ in range(100):
+            w.post(client, Stop(process=name, steps=steps))
+        assert not any(isinstance(message, Stopped) for _, message in client.got)
+        assert kept() - before <= STEPS_MAX
 
 
 def test_a_client_that_leaves_leaves_nothing() -> None:
