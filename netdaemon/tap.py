@@ -18,10 +18,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python import usage
 
-from netdaemon.apply.faults import SpecFaults
 from netdaemon.daemon.audit import Audit
-from netdaemon.daemon.database import DatabaseUnusable
-from netdaemon.daemon.files import StateUnusable
 from netdaemon.daemon.fitting import contradictions, tight
 from netdaemon.daemon.judging import Policy
 from netdaemon.daemon.rates import BURST
@@ -455,7 +452,7 @@ def makeService(options: Options) -> IService:
         # Not in the handler itself: it may come in the middle of anything.
         signal.signal(signal.SIGHUP, lambda *_: IReactorFromThreads(reactor).callFromThread(_reload, made))
         return made
-    except (CannotBind, StateUnusable, DatabaseUnusable, SpecFaults) as error:
+    except NetdaemonError as error:
         for one in (*bound, *ports):
             one.remove()
         raise SystemExit(f"netdaemon: {error}") from error

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from netdaemon.daemon.audit import Audit
+from netdaemon.daemon.audited import Case
 from netdaemon.daemon.database import Stored
 from netdaemon.errors import Denied, NoSuchProcess, Refusal
 from netdaemon.policy.judged import Decision, Spec, Subject
@@ -22,17 +23,9 @@ from netdaemon.policy.principals import Principal
 from netdaemon.policy.verbs import Verb
 from netdaemon.process.identity import Identity
 from netdaemon.process.record import Process
-from netdaemon.signal_names import name_of
 from netdaemon.wire.answers import Reply
-from netdaemon.wire.commands import Again, Attach, Change, Kill, Prune, Reload, Remove, Request, Shutdown, Start, Stop
-from netdaemon.wire.specs import Step
+from netdaemon.wire.commands import Request
 from netdaemon.wire.told import ProcessRecord
-
-# Those that change something: all that comes of them is in the audit. Of the others, only what is refused.
-CHANGING = (Start, Attach, Change, Kill, Stop, Again, Remove, Prune, Reload, Shutdown)
-
-# Of a program's arguments so many characters together are in the audit.
-ARGV_TOLD = 1024
 
 _log = Logger()
 
@@ -71,24 +64,13 @@ class _Hidden(NoSuchProcess):
     """There is one, and the other end is not to know of it."""
 
 
-class _Case:
-    """A request that is being answered, and what was decided on it."""
-
-    def __init__(self, principal: Principal, request: Request) -> None:
-        self.principal = principal
-        self.request = request
-        self.subject: Subject | None = None
-        self.verb: Verb | None = None
-        self.decision: Decision | None = None
-
-
 class Judge:
     """The policy that counts now, and the audit."""
 
     def __init__(self, policy: Policy, audit: Audit | None) -> None:
         self.policy = policy
         self._audit = audit
-        self._case: _Case | None = None
+        self._case: Case | None = None
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
@@ -185,8 +167,7 @@ class Judge:
         if decision.allowed:
             return
         if subject is not None and not seen and case is not None and not self.sees(case.principal, subject):
-            wanted = getattr(case.request, "process", None) or ""
-            raise _Hidden(f"there is no process {wanted!r}", process=wanted)
+            raise _Hidden(f"there is no process {case.wanted!r}", process=case.wanted)
         raise Denied(decision.why, process=getattr(subject, "id", None) if not seen else None)
 
     def sees(self, principal: Principal, subject: Subject) -> bool:
@@ -221,7 +202,7 @@ class Judge:
 
     def answer(self, principal: Principal, request: Request, respond: Any) -> Reply | Deferred[Any]:
         """What *respond* answers to *request*; decisions that are asked for meanwhile are on that."""
-        with self._on(_Case(principal, request)) as case:
+        with self._on(Case(principal, request)) as case:
             try:
                 outcome: Reply | Deferred[Any] = respond()
             except Refusal as refusal:
@@ -230,56 +211,45 @@ class Judge:
             except Exception:
                 self._write(case, "internal-error", "")
                 raise
-        if isinstance(outcome, Deferred):
-            outcome.addBoth(self._late, case)
-        else:
+        if not isinstance(outcome, Deferred):
             self._tell(case, None, outcome)
+        elif self._audit is not None:
+            # What is kept of the request while it waits is no more than what will be told of it.
+            case.shrink()
+            outcome.addBoth(self._late, case)
         return outcome
 
     @contextmanager
-    def _on(self, case: _Case) -> Iterator[_Case]:
+    def _on(self, case: Case) -> Iterator[Case]:
         before, self._case = self._case, case
         try:
             yield case
         finally:
             self._case = before
 
-    def _late(self, outcome: Any, case: _Case) -> Any:
+    def _late(self, outcome: Any, case: Case) -> Any:
         if not isinstance(outcome, Failure):
             self._tell(case, None, outcome)
         elif isinstance(outcome.value, Refusal):
             self._tell(case, outcome.value)
         elif not outcome.check(CancelledError):
             self._write(case, "internal-error", "")
-        else:
+        elif case.changes:
             self._write(case, "unknown", "who asked did not wait for the answer")
         return outcome
 
-    def _tell(self, case: _Case, refusal: Refusal | None, reply: Any = None) -> None:
+    def _tell(self, case: Case, refusal: Refusal | None, reply: Any = None) -> None:
         if refusal is None:
-            if isinstance(case.request, CHANGING):
+            if case.changes:
                 self._write(case, "done", "", reply)
         elif isinstance(refusal, _Hidden):
             self._write(case, "denied", "it is not to know of this process")
-        elif isinstance(refusal, Denied) or isinstance(case.request, CHANGING):
+        elif isinstance(refusal, Denied) or case.changes:
             self._write(case, refusal.code, refusal.message)
 
-    def _write(self, case: _Case, result: str, why: str, reply: Any = None) -> None:
-        if self._audit is None or (result == "unknown" and not isinstance(case.request, CHANGING)):
-            return
-        line: dict[str, Any] = {"principal": str(case.principal), "request": type(case.request).__name__.lower()}
-        if isinstance(case.request, Again):
-            line["request"] = "restart"
-        if case.verb is not None:
-            line["verb"] = case.verb.value
-        line.update(_described(case.subject if reply is None else getattr(reply, "process", None) or case.subject))
-        line.update(_asked(case.request))
-        line["result"] = result
-        if why:
-            line["why"] = why
-        if case.decision is not None and case.decision.rule:
-            line["rule"] = case.decision.rule
-        self._audit.write(line)
+    def _write(self, case: Case, result: str, why: str, reply: Any = None) -> None:
+        if self._audit is not None:
+            self._audit.write(case.line(result, why, reply))
 
 
 def subject_of(one: Process | Stored) -> Subject:
@@ -290,52 +260,3 @@ def subject_of(one: Process | Stored) -> Subject:
 def _failed(error: Exception) -> Decision:
     _log.failure("the policy could not be asked", Failure(error))
     return Decision(False, "the policy could not be asked; the daemon's log has more")
-
-
-def _described(subject: Any) -> dict[str, Any]:
-    """Which process it is about."""
-    told = {"process": getattr(subject, "id", None), "name": getattr(subject, "name", None)}
-    told["owner"] = getattr(subject, "owner", None)
-    account = getattr(subject, "account", None)
-    told["uid"] = account.uid if account is not None else getattr(subject, "uid", None)
-    return {name: value for name, value in told.items() if value is not None and value != ""}
-
-
-def _asked(request: Request) -> dict[str, Any]:
-    """What was asked for, as far as an audit may tell it."""
-    if isinstance(request, Start | Change):
-        told: dict[str, Any] = {}
-        if request.argv is not None:
-            told["argv"] = _shown(request.argv)
-            told["path"] = request.path
-            told["cwd"] = request.cwd
-        if request.run_as is not None:
-            told["user"], told["chroot"] = request.run_as.user, request.run_as.chroot
-        return {name: value for name, value in told.items() if value is not None}
-    if isinstance(request, Kill):
-        return {"signal": name_of(request.signal)}
-    if isinstance(request, Attach):
-        return {"write": not request.read_only, "hold": request.hold or 0}
-    if isinstance(request, Stop) and request.steps:
-        return {"steps": [_kind(step) for step in request.steps]}
-    if isinstance(request, Prune):
-        return {"select": list(request.select or ())}
-    if isinstance(request, Shutdown):
-        return {"processes": None if request.processes is None else request.processes.value}
-    return {}
-
-
-def _kind(step: Step) -> str:
-    """A step without what it types."""
-    return "stdin" if step.stdin is not None else str(step)
-
-
-def _shown(argv: tuple[str, ...]) -> list[str]:
-    shown, left = [], ARGV_TOLD
-    for argument in argv:
-        if len(argument) > left:
-            shown.append(argument[:left] + "...")
-            break
-        shown.append(argument)
-        left -= len(argument)
-    return shown

@@ -15,7 +15,7 @@ SO_PEERGROUPS = 59
 GROUPS_MAX = 65536
 
 # What Python's own getsockopt takes at most: room for 256 groups, which is more than nearly everybody is in.
-_PYTHON_MAX = 1024
+PYTHON_MAX = 1024
 
 _GROUP = struct.Struct("I")
 
@@ -28,7 +28,7 @@ def peer_groups(sock: socket.socket) -> frozenset[int]:
     :raises OSError: the kernel does not tell.
     """
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _PYTHON_MAX)
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, PYTHON_MAX)
     except OSError as error:
         if error.errno != errno.ERANGE:
             raise

@@ -9,19 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdaemon.daemon.starting import identity_for
-from netdaemon.process.identity import Identity, Signs, identity_of, signs_of
+from netdaemon.daemon.starting import Starter, identity_for
+from netdaemon.process.identity import Account, Identity, Signs, identity_of, signs_of
 from netdaemon.wire.commands import Start
 from netdaemon.wire.records import Scope
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
+from netdaemon.wire.whom import ID_MAX
 from tests.wire.strategies import messages_of
 
+IDS = st.integers(0, ID_MAX)
+ACCOUNTS = st.builds(Account, uid=IDS, gid=IDS, groups=st.lists(IDS, max_size=3).map(tuple))
+
+
+def _identity(start: Start, id: str, starter: Starter, created: int, account: Account | None) -> Identity:
+    """Of users that this machine does not have, either."""
+    made = identity_for(dataclasses.replace(start, run_as=None), id, starter, created)
+    return dataclasses.replace(made, run_as=start.run_as, account=account)
+
+
 IDENTITIES = st.builds(
-    identity_for,
+    _identity,
     messages_of(Start),
     st.text(st.sampled_from("bcdf23"), min_size=1, max_size=10),
-    st.sampled_from(["", "uid:1000"]),
+    st.sampled_from([Starter(""), Starter("uid:1000"), Starter("token:panel", "acme")]),
     st.integers(0, 1 << 60),
+    st.none() | ACCOUNTS,
 )
 
 
@@ -106,4 +118,4 @@ def test_every_field_is_drawn() -> None:
     """The round trip above is of all that there is: a field that START does not give would be missing in it."""
     given_by_start = {field.name for field in dataclasses.fields(Start)}
     own = {field.name for field in dataclasses.fields(Identity)}
-    assert own - given_by_start == {"id", "created", "owner", "digest"}
+    assert own - given_by_start == {"id", "created", "owner", "digest", "account"}
