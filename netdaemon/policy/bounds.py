@@ -70,7 +70,9 @@ class Programs:
         if not self.bare:
             return f"{program} has no slash, and PATH is not among {self}"
         for place in _search_path(spec.env):
-            if place not in SYSTEM_PLACES and not self.paths.has(f"{place}/{program}"):
+            # One that is empty is the directory in which it runs.
+            found = place in SYSTEM_PLACES or (place != "" and self.paths.has(f"{place}/{program}"))
+            if not found:
                 where = place or "the current directory"
                 return f"{program} is looked for in {where}, and what is there is not among {self}"
         return None
@@ -262,9 +264,8 @@ class Forbidden:
         account = account_for(spec, own)
         if self.users.has(account.uid, () if principal.uid is None else (principal.uid,)):
             yield f"users: uid {account.uid}"
-        groups = _Own(account.uid)
         for gid in dict.fromkeys((account.gid, *account.groups)):
-            if self.groups.has(gid, groups):
+            if self.groups.has(gid, ()):
                 yield f"groups: gid {gid}"
         program = self.programs.touches(spec)
         if program is not None:

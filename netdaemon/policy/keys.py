@@ -396,9 +396,18 @@ START_KEYS: Keys = {
     "processes": integer(0, PROCESSES_MAX),
 }
 
+
+def _forbidden_groups(value: Any, at: At) -> Ids | None:
+    if isinstance(value, list) and "self" in value:
+        # They are looked up, and what is not found would not be forbidden.
+        at.item(value.index("self")).fault("the user's own groups cannot be forbidden: say which")
+        return None
+    return ids(gid_of, True, value, at)
+
+
 FORBIDDEN_KEYS: Keys = {
     "users": partial(ids, uid_of, True),
-    "groups": partial(ids, gid_of, True),
+    "groups": _forbidden_groups,
     "programs": programs,
     "directories": paths,
     "chroots": paths,
