@@ -17,7 +17,7 @@ from netdaemon.policy.judging import FilePolicy
 from netdaemon.policy.principals import Principal
 from netdaemon.wire.specs import USUAL_STOP, Log, Step
 from netdaemon.wire.whom import Profile, RunAs, Sandbox
-from tests.policy.support import account, policy_of, process
+from tests.policy.support import DAEMON, account, policy_of, process
 
 ALICE = Principal(uid=1000, gid=1000)
 
@@ -39,7 +39,7 @@ USUAL = {
 }
 
 
-def starting(place: Path, own: Numbers = Numbers(0, 0), role: str = "", **keys: str) -> FilePolicy:
+def starting(place: Path, own: Numbers = DAEMON, role: str = "", **keys: str) -> FilePolicy:
     table = "".join(f"{key} = {value}\n" for key, value in {**USUAL, **keys}.items() if value)
     return policy_of(place, f"{ROLE}{role}\n[roles.r.start]\n{table}", own)
 
