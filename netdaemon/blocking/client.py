@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from netdaemon import defaults
 from netdaemon.blocking.link import Link
@@ -18,6 +18,8 @@ from netdaemon.declared import Declared, OsText, argv_of, declared, steps_of
 from netdaemon.defaults import meaning
 from netdaemon.errors import ConnectFailed, NetdaemonError, TimedOut
 from netdaemon.signal_names import number_of
+from netdaemon.trust.credentials import Credentials
+from netdaemon.trust.places import SCHEME, place_of
 from netdaemon.wire import commands
 from netdaemon.wire.answers import Changed, DaemonInfo, Listing, Message, OfProcess, Pruned, Started, Stopped
 from netdaemon.wire.commands import (
@@ -39,6 +41,9 @@ from netdaemon.wire.commands import (
 from netdaemon.wire.records import Fate, Scope, Until
 from netdaemon.wire.specs import Step
 from netdaemon.wire.told import ProcessRecord
+
+if TYPE_CHECKING:
+    from netdaemon.blocking.secured import SecuredSocket
 
 C = TypeVar("C", bound="Client")
 
@@ -264,6 +269,8 @@ class Client(Link):
 def connect(
     path: str | None = None,
     *,
+    credentials: Credentials | None = None,
+    token: bytes | str | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
     version: int = 2,
     packets: bool = False,
@@ -273,9 +280,12 @@ def connect(
     on_disconnected: Callable[[NetdaemonError], None] | None = None,
     on_reconnected: Callable[[], None] | None = None,
 ) -> Client:
-    """Connect to a daemon's UNIX socket and say HELLO.
+    """Connect to a daemon and say HELLO.
 
-    :param path: the socket; where it is by default is told by `netdaemon.defaults.socket_path`.
+    :param path: its UNIX socket, or ``tls:host:port``, where a host of IPv6 is in brackets; where the socket is by
+        default is told by `netdaemon.defaults.socket_path`.
+    :param credentials: what is shown to a daemon at ``tls:...``, and by what it is known; needed there, and only there.
+    :param token: what to show the daemon besides, where its policy knows tokens.
     :param timeout: seconds that each answer may take unless a call says otherwise; None is for ever.
     :param version: the highest version of the protocol to speak.
     :param packets: whether it is a SOCK_SEQPACKET, as the daemon of 2009 has; only version 1 is spoken there.
@@ -284,13 +294,17 @@ def connect(
     :param patience: seconds that a loss may last before it is over for good; None is for ever.
     :param on_disconnected: called with the reason when the connection is lost and a new one will be tried for.
     :param on_reconnected: called when there is a new one.
+    :raises ValueError: the credentials are missing, or it is no such place.
     :raises ConnectFailed: nobody answers there.
+    :raises Untrusted: the daemon is not the one that was meant, or does not accept our certificate.
     :raises ConversationAborted: the daemon does not talk to you; its message says why.
     :raises TimedOut: HELLO was not answered in time.
     """
     return connect_as(
         Client,
         path,
+        credentials=credentials,
+        token=token,
         timeout=timeout,
         version=version,
         packets=packets,
@@ -306,6 +320,8 @@ def connect_as(
     kind: type[C],
     path: str | None,
     *,
+    credentials: Credentials | None = None,
+    token: bytes | str | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
     version: int = 2,
     packets: bool = False,
@@ -319,18 +335,30 @@ def connect_as(
     :param check: looks at the place before each attempt to reconnect; raises an OSError if it is not to be trusted.
     """
     place = defaults.socket_path() if path is None else path
+    shown = token.encode() if isinstance(token, str) else token
+    dial: Callable[[], socket.socket | SecuredSocket]
+    sock: socket.socket | SecuredSocket
+    if place.startswith(SCHEME):
+        if credentials is None:
+            raise ValueError(f"{place} needs credentials: certificate, key, and authority or pin")
+        if packets:
+            raise ValueError(f"{place} is no SOCK_SEQPACKET socket")
+        # Few need it, and the standard library's ssl takes longer to load than all the rest.
+        from netdaemon.blocking.secured import Dialler
 
-    def dial() -> socket.socket:
-        if check is not None:
-            check()
-        return _dial(place, socket.SOCK_STREAM, 0.0)
+        dialler = Dialler(place_of(place), credentials)
+        dial = dialler.dial
+        sock = dialler.connect(timeout)
+    else:
+        if credentials is not None:
+            raise ValueError(f"{place} takes no credentials: the kernel tells who connects to a UNIX socket")
 
-    try:
-        sock = _dial(place, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM, timeout)
-    except TimeoutError as error:
-        raise TimedOut(f"{place}: the daemon there does not accept connections") from error
-    except OSError as error:
-        raise ConnectFailed(f"{place}: {meaning(error)}") from error
+        def dial() -> socket.socket:
+            if check is not None:
+                check()
+            return _dial(place, socket.SOCK_STREAM, 0.0)
+
+        sock = _connected(place, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM, timeout)
     try:
         return kind(
             sock,
@@ -338,12 +366,22 @@ def connect_as(
             version=1 if packets else version,
             packets=packets,
             program=program,
+            token=shown,
             dial=dial if reconnect and not packets else None,
             **rest,
         )
     except BaseException:
         sock.close()
         raise
+
+
+def _connected(path: str, kind: int, timeout: float | None) -> socket.socket:
+    try:
+        return _dial(path, kind, timeout)
+    except TimeoutError as error:
+        raise TimedOut(f"{path}: the daemon there does not accept connections") from error
+    except OSError as error:
+        raise ConnectFailed(f"{path}: {meaning(error)}") from error
 
 
 def _dial(path: str, kind: int, timeout: float | None) -> socket.socket:

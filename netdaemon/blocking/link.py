@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import netdaemon
 from netdaemon.blocking.pending import OnAnswer, Pending
@@ -26,6 +26,7 @@ from netdaemon.errors import (
     Refusal,
     ShuttingDown,
     TimedOut,
+    Untrusted,
 )
 from netdaemon.resumption import RUNS
 from netdaemon.wire.answers import Attached, End, Event, Message, Ok, Watching, Welcome
@@ -33,6 +34,9 @@ from netdaemon.wire.client import ClientConnection, Parts
 from netdaemon.wire.commands import Detach, Hello, Request, Shutdown
 from netdaemon.wire.records import Reason
 from netdaemon.wire.told import ProcessRecord
+
+if TYPE_CHECKING:
+    from netdaemon.blocking.secured import SecuredSocket
 
 T = TypeVar("T", bound=Message)
 L = TypeVar("L", bound="Link")
@@ -53,7 +57,9 @@ class Link:
     speaks another version than before, and after a SHUTDOWN that it agreed to. Version 1 tells no offsets: there the
     first loss is for good.
 
-    :param dial: gives a fresh socket that is connected, without waiting, or an OSError; None: a loss is for good.
+    :param token: what to show the daemon besides.
+    :param dial: gives a fresh socket that is connected or will be, without waiting, or OSError or Untrusted; None: a loss is
+        for good.
     :param patience: seconds that a loss may last; None is for ever.
     :param on_disconnected: called with the reason when the connection is lost and a new one will be tried for.
     :param on_reconnected: called when there is a new one.
@@ -64,13 +70,14 @@ class Link:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | SecuredSocket,
         *,
         timeout: float | None,
         version: int = 2,
         packets: bool = False,
         program: str | None = None,
-        dial: Callable[[], socket.socket] | None = None,
+        token: bytes | None = None,
+        dial: Callable[[], socket.socket | SecuredSocket] | None = None,
         patience: float | None = PATIENCE,
         on_disconnected: Callable[[NetdaemonError], None] | None = None,
         on_reconnected: Callable[[], None] | None = None,
@@ -80,7 +87,7 @@ class Link:
         self.welcome = Welcome()
         self._offered = version
         self._packets = packets
-        self._hello = Hello(client=program or f"netdaemon/{netdaemon.__version__}")
+        self._hello = Hello(client=program or f"netdaemon/{netdaemon.__version__}", token=token)
         self._dial = dial
         self._retrying = Retrying(patience)
         self._on_disconnected = on_disconnected
@@ -101,7 +108,7 @@ class Link:
         while not self._version:
             self.pump(deadline.left("HELLO was not answered"))
 
-    def _open(self, sock: socket.socket, last_id: int) -> Transport:
+    def _open(self, sock: socket.socket | SecuredSocket, last_id: int) -> Transport:
         connection = ClientConnection(version=self._offered, packets=self._packets, last_id=last_id)
         self._transport = Transport(sock, connection, self._dispatch, self._broken)
         self._transport.send((connection.hello(self._hello),))
@@ -354,7 +361,7 @@ class Link:
         """The socket is closed: is it over, or what is to be done on the next one?"""
         if self.lost is not None:
             return
-        if not self.resumes or isinstance(error, ConversationAborted | ProtocolError):
+        if not self.resumes or isinstance(error, ConversationAborted | ProtocolError | Untrusted):
             self._finish(error)
             return
         if not self._established:
@@ -396,6 +403,8 @@ class Link:
             return
         try:
             sock = self._dial()
+        except Untrusted as error:
+            self._finish(error)
         except OSError as error:
             if passes(error):
                 self._retrying.failed()

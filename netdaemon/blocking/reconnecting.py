@@ -8,6 +8,7 @@ from os import urandom
 from time import monotonic
 
 from netdaemon.errors import ConnectionClosed, NetdaemonError
+from netdaemon.trust import words
 from netdaemon.wire.commands import (
     Again,
     Attach,
@@ -46,7 +47,7 @@ _REPEATABLE = (Info, List, Inspect, Wait, Attach, Watch, Stop, Change, Prune, Re
 
 def passes(error: OSError) -> bool:
     """Whether connecting may succeed later although it failed with *error*."""
-    return error.errno in PASSING
+    return error.errno in PASSING or words.passes(error)
 
 
 def repeatable(request: Request) -> bool:

@@ -7,10 +7,15 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from netdaemon.errors import ConnectionClosed, NetdaemonError, ProtocolError, Refusal
+from netdaemon.errors import ConnectionClosed, NetdaemonError, ProtocolError, Refusal, Untrusted
 from netdaemon.wire.answers import Message
 from netdaemon.wire.client import ClientConnection, Parts
+
+if TYPE_CHECKING:
+    # Few need it, and the standard library's ssl takes longer to load than all the rest.
+    from netdaemon.blocking.secured import SecuredSocket
 
 # One read of the socket takes about what the kernel keeps for it; the buffer stays, for a fresh one costs page faults.
 RECEIVE = 512 * 1024
@@ -28,7 +33,7 @@ class Transport:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | SecuredSocket,
         connection: ClientConnection,
         deliver: Callable[[int, Message | Refusal], None],
         lost: Callable[[NetdaemonError], None],
@@ -49,6 +54,8 @@ class Transport:
     @property
     def wanted(self) -> int:
         """What to poll it for."""
+        if not isinstance(self._socket, socket.socket):
+            return self._socket.wanted(bool(self._unsent))
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
     def send(self, *messages: Parts) -> None:
@@ -67,7 +74,7 @@ class Transport:
         try:
             while unsent:
                 if self.connection.packets:
-                    self._socket.send(unsent[0], socket.MSG_NOSIGNAL)
+                    self._socket.sendmsg((unsent[0],), (), socket.MSG_NOSIGNAL)
                     unsent.popleft()
                     continue
                 joined = [unsent[index] for index in range(min(len(unsent), JOINED))]
@@ -81,6 +88,8 @@ class Transport:
                     unsent.popleft()
         except BlockingIOError:
             pass
+        except Untrusted as error:
+            self._break(error)
         except OSError as error:
             # The daemon may have said why before it went: read on, the end of that is what counts.
             unsent.clear()
@@ -93,6 +102,9 @@ class Transport:
         try:
             count = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
+            return False
+        except Untrusted as error:
+            self._break(error)
             return False
         except OSError as error:
             self._break(ConnectionClosed(f"the connection to the daemon broke: {os.strerror(error.errno or 0)}"))

@@ -21,6 +21,7 @@ from netdaemon.tls.identity import check_daemon
 from netdaemon.tls.transport import ClientTransport, TlsTransport, reason_of
 from netdaemon.trust.credentials import Credentials
 from netdaemon.trust.places import Place
+from netdaemon.trust.sockets import prepare
 from netdaemon.trust.words import broken, found_wrong, meaning, refused_by_daemon
 
 P = TypeVar("P", bound=IProtocol)
@@ -109,6 +110,7 @@ async def _connected(reactor: Any, place: Place) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             sock.setblocking(False)
+            prepare(sock)
             number = sock.connect_ex(address)
             if number == errno.EINPROGRESS:
                 number = await _Connecting(sock, reactor).done

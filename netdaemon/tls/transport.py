@@ -21,6 +21,7 @@ from zope.interface import implementer_only
 from netdaemon.errors import NetdaemonError
 from netdaemon.interfaces import IDirectTransport, IPeerCertificate
 from netdaemon.sockets.transport import StreamTransport
+from netdaemon.trust.sockets import prepare
 
 # The most that one record carries; a read takes a whole one, so that nothing stays inside of OpenSSL unseen.
 RECORD = 16 * 1024
@@ -32,11 +33,6 @@ READ_SIZE = 16 * RECORD
 # Bytes that are thrown away after the end of what we say, so that the other side gets to read that: closing with
 # unread bytes would have the kernel cut the connection, and what we have said with it.
 THROWN_AWAY = 1 << 20
-
-# Seconds of silence until the kernel asks whether the other side is there, seconds between two questions, how many, and
-# milliseconds for which what was sent may be unacknowledged: a machine that is gone says nothing.
-KEEPALIVE = (60, 15, 4)
-UNACKNOWLEDGED = 120_000
 
 # Every transport reads into this one in turn; a protocol copies what it keeps before it returns.
 _plain = memoryview(bytearray(READ_SIZE))
@@ -85,14 +81,7 @@ class TlsTransport(StreamTransport):
         self._thrown_away = 0
 
     def _prepare(self, sock: socket.socket) -> None:
-        # The kernel finds by itself how much has to be on its way over this distance; a fixed size would stop that.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        idle, interval, count = KEEPALIVE
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
+        prepare(sock)
 
     @property
     def tls(self) -> SSL.Connection:

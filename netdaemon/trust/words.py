@@ -75,9 +75,10 @@ def wrong_pin(seen: str, expected: str) -> str:
     return f"the daemon's pin is {seen}, expected {expected}"
 
 
-def wrong_host(host: str, names: tuple[str, ...]) -> str:
-    """The daemon's certificate is for others."""
-    return f"the daemon's certificate is not for {host}; it is for {', '.join(names) or 'nobody by name'}"
+def wrong_host(host: str, names: tuple[str, ...] | None) -> str:
+    """The daemon's certificate is for others: *names*, where they are known."""
+    told = f"the daemon's certificate is not for {host}"
+    return told if names is None else f"{told}; it is for {', '.join(names) or 'nobody by name'}"
 
 
 # What connecting fails with while one daemon has gone and the next does not listen yet, or the way to it is broken.

@@ -114,12 +114,12 @@ WATCHES = "lier"
 
 # Of whom nothing is said here, everything is denied.
 TABLE: dict[str, dict[str, str]] = {
-    "root": {what: ALL for what in WHAT} | {"nothing": "lesdpx"},
+    "root": dict.fromkeys(WHAT, ALL) | {"nothing": "lesdpx"},
     "alice": {"alice's": OWN, "protected": "lierwh", "nothing": "lesd"},
     "bob": {"bob's game": OWN, "protected": "lierwh", "nothing": "lesd"},
     "player": {"bob's game": OPERATES, "protected": "lierwh", "nothing": "le"},
-    "monitor": {what: WATCHES for what in WHAT} | {"nothing": "le"},
-    "pinned": {what: WATCHES for what in WHAT} | {"nothing": "le"},
+    "monitor": dict.fromkeys(WHAT, WATCHES) | {"nothing": "le"},
+    "pinned": dict.fromkeys(WHAT, WATCHES) | {"nothing": "le"},
     "acme": {"acme's": OWN, "nothing": "lesd"},
     # It is called token:acme, and so owns what that owns.
     "alice as acme": {"acme's": OWN, "acme's unnamed": OWN, "nothing": "lesd"},
