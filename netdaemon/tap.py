@@ -197,6 +197,10 @@ class Options(usage.Options):
         if mode & ~0o666:
             raise usage.UsageError(f"--mode is {self['mode']}, and it is an octal number within 0666")
         self["mode"] = mode
+        if self.listen and self["policy"] is None:
+            raise usage.UsageError(
+                "--listen needs --policy: without one nobody is let in but your own user and root of this machine"
+            )
         if self["takeover"] and self["ephemeral"]:
             raise usage.UsageError("--takeover and --ephemeral: a daemon without a keeper cannot be left any processes")
         if self["days"] < 0:

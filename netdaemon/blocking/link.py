@@ -58,8 +58,8 @@ class Link:
     first loss is for good.
 
     :param token: what to show the daemon besides.
-    :param dial: gives a fresh socket that is connected or will be, without waiting, or OSError or Untrusted; None: a loss is
-        for good.
+    :param dial: gives a fresh socket that is connected or will be, without waiting, or OSError or Untrusted; None: any
+        loss is for good.
     :param patience: seconds that a loss may last; None is for ever.
     :param on_disconnected: called with the reason when the connection is lost and a new one will be tried for.
     :param on_reconnected: called when there is a new one.

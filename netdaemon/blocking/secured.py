@@ -239,7 +239,7 @@ class SecuredSocket:
 
 
 class Dialler:
-    """Connects to the daemon at *place* once, and again; reads the files anew each time, as they may have been renewed."""
+    """Connects to the daemon at *place* once, and again; each time by the files as they are then."""
 
     def __init__(self, place: Place, credentials: Credentials) -> None:
         self._place = place

@@ -11,7 +11,6 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netdaemon.errors import NetdaemonError, Untrusted
@@ -24,10 +23,6 @@ from netdaemon.tls.identity import client_of
 from netdaemon.tls.transport import DaemonTransport, TlsTransport, reason_of
 from netdaemon.trust.pins import read_pins
 from netdaemon.trust.words import found_wrong
-
-# Connections in the middle of their handshakes: who they are is not known, and the one that has been so for the longest
-# makes room for the next. Clients need a few milliseconds for theirs, so these are many thousands a second.
-HANDSHAKES = 256
 
 # Seconds until clients that were refused are told of in the log again.
 TELL_AGAIN = 10.0
@@ -46,7 +41,6 @@ class TlsPort:
     def __init__(self, said: Listen) -> None:
         self._said = said
         self._context, self._pins = self._read()
-        self._shaking: dict[TlsTransport, None] = {}
         self._refused = 0
         self._tell_again = 0.0
         self._socket = _bind(said.interface, said.port)
@@ -74,8 +68,7 @@ class TlsPort:
 
     def listen(self, build: Callable[[bool], IProtocol], reactor: Any) -> Listener:
         """Accept from now on; the socket is the listener's from here on."""
-        listener = _TlsListener(self._socket, build, reactor, transport=self._transport, address=self.address)
-        listener.on_close = self._close
+        listener = Listener(self._socket, build, reactor, transport=self._transport, address=self.address)
         listener.begin()
         return listener
 
@@ -83,39 +76,19 @@ class TlsPort:
         """Nobody is to listen here after all."""
         self._socket.close()
 
-    def _close(self) -> None:
-        for one in list(self._shaking):
-            one.abortConnection()
-
     def _transport(self, sock: socket.socket, protocol: IProtocol, reactor: Any, address: str) -> DaemonTransport:
-        if len(self._shaking) >= HANDSHAKES:
-            oldest = next(iter(self._shaking))
-            del self._shaking[oldest]
-            oldest.abortConnection()
         connection = SSL.Connection(self._context, sock)
         connection.set_accept_state()
-        transport = DaemonTransport(
+        return DaemonTransport(
             sock,
             protocol,
             reactor,
             address,
             connection,
-            self._completed,
+            _known,
             partial(self._explain, connection, reactor, _peer(sock)),
             identify=partial(client_of, signed=self._said.authority is not None, pins=self._pins),
-            lost=self._lost,
         )
-        self._shaking[transport] = None
-        return transport
-
-    def _completed(self, transport: TlsTransport) -> None:
-        transport.protocol.handshakeCompleted()  # type: ignore[attr-defined]
-        if not transport.disconnecting:
-            # Else it has been refused, and nobody else knows of it.
-            self._shaking.pop(transport, None)
-
-    def _lost(self, transport: TlsTransport) -> None:
-        self._shaking.pop(transport, None)
 
     def _explain(self, connection: SSL.Connection, reactor: Any, peer: str, error: SSL.Error) -> NetdaemonError:
         """Tell the log why a client was refused, now and then; the client has been told by TLS."""
@@ -132,14 +105,8 @@ class TlsPort:
         return Untrusted(why)
 
 
-class _TlsListener(Listener):
-    """Ends those that are in the middle of their handshakes with itself."""
-
-    on_close: Callable[[], None]
-
-    def connectionLost(self, reason: Failure | None) -> None:
-        super().connectionLost(reason)
-        self.on_close()
+def _known(transport: TlsTransport) -> None:
+    transport.protocol.handshakeCompleted()  # type: ignore[attr-defined]
 
 
 def _peer(sock: socket.socket) -> str:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer_only
 
 from netdaemon.errors import NetdaemonError
-from netdaemon.interfaces import IDirectTransport, IPeerCertificate
+from netdaemon.interfaces import IDirectTransport, IMeteredTransport, IPeerCertificate
 from netdaemon.sockets.transport import StreamTransport
 from netdaemon.trust.sockets import prepare
 
@@ -34,8 +34,9 @@ READ_SIZE = 16 * RECORD
 # unread bytes would have the kernel cut the connection, and what we have said with it.
 THROWN_AWAY = 1 << 20
 
-# Every transport reads into this one in turn; a protocol copies what it keeps before it returns.
-_plain = memoryview(bytearray(READ_SIZE))
+# Every transport reads into this one in turn; a protocol copies what it keeps before it returns. There is room for a
+# whole record at the end, too.
+_plain = memoryview(bytearray(READ_SIZE + RECORD))
 
 _WANTED = (SSL.WantReadError, SSL.WantWriteError)
 
@@ -53,7 +54,7 @@ def _endpoint(address: Any) -> IPv4Address | IPv6Address:
     return kind("TCP", address[0], address[1])
 
 
-@implementer_only(IDirectTransport, ITCPTransport)
+@implementer_only(IDirectTransport, IMeteredTransport, ITCPTransport)
 class TlsTransport(StreamTransport):
     """A connected TCP socket under TLS. ``dataReceived`` gets a memoryview that is valid during the call only.
 
@@ -61,6 +62,8 @@ class TlsTransport(StreamTransport):
     :param completed: called when the handshake is. May raise a NetdaemonError, which ends the connection.
     :param explain: what an error of OpenSSL's comes to, for the reason with which the connection is lost.
     """
+
+    readMost = READ_SIZE
 
     def __init__(
         self,
@@ -135,7 +138,8 @@ class TlsTransport(StreamTransport):
         length = 0
         end: Any = None
         try:
-            while length < READ_SIZE:
+            # A record is read whole, or the rest of it would be where nobody sees that there is something to read.
+            while length < min(self.readMost, READ_SIZE):
                 length += self._tls.recv_into(_plain[length : length + RECORD])
         except _WANTED:
             # Where it wants to write, that is an answer to an update of keys, and goes out with what is sent next.
@@ -202,7 +206,7 @@ class TlsTransport(StreamTransport):
     def loseConnection(self, _connDone: Any = None) -> None:
         if self.shaken:
             super().loseConnection()
-        elif not self._said_all:
+        else:
             self.abortConnection()
 
     def _postLoseConnection(self) -> Any:
@@ -225,28 +229,21 @@ class TlsTransport(StreamTransport):
         return None
 
 
-@implementer_only(IDirectTransport, ITCPTransport, IPeerCertificate)
+@implementer_only(IDirectTransport, IMeteredTransport, ITCPTransport, IPeerCertificate)
 class DaemonTransport(TlsTransport):
     """The daemon's end: its protocol is connected at once, and told by ``handshakeCompleted`` when the client is known.
 
     :param identify: the client's pin and names; raises Denied.
-    :param lost: called when the connection is.
     """
 
     def __init__(
         self,
         *arguments: Any,
         identify: Callable[[SSL.Connection], tuple[str, tuple[str, ...]]],
-        lost: Callable[[TlsTransport], None],
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._identify = identify
-        self._lost = lost
-
-    def connectionLost(self, reason: Failure) -> None:
-        self._lost(self)
-        super().connectionLost(reason)
 
     def peerCertificate(self) -> tuple[str, tuple[str, ...]]:
         return self._identify(self._tls)

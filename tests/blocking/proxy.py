@@ -77,10 +77,14 @@ class Proxy:
                 client, _ = listener.accept()
                 self._run(self._serve, client)
 
-    def _serve(self, client: socket.socket) -> None:
+    def connect(self) -> socket.socket:
+        """A connection to the daemon."""
         daemon = socket.socket(socket.AF_UNIX)
-        with client, daemon:
-            daemon.connect(self._target)
+        daemon.connect(self._target)
+        return daemon
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, self.connect() as daemon:
             with self._lock:
                 self._open += [client, daemon]
                 up, down = next(self._limits, (1 << 62, 1 << 62))

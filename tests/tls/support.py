@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from netdaemon.process.launcher import LocalLauncher
 from netdaemon.tls.endpoint import Listen
 from netdaemon.tls.listening import TlsPort
 from netdaemon.trust.pins import pin_of
+from tests.blocking.proxy import Proxy
+from tests.support import RunningDaemon, running_daemon
 
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
 
@@ -59,6 +62,91 @@ def pin(path: str) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return pin_of(x509.load_pem_x509_certificates(Path(path).read_bytes())[0].public_bytes(Encoding.DER))
+
+
+# Whoever has shown a certificate of ours may do everything, and so may who shows the token "secret".
+POLICY = """\
+[roles.all]
+verbs = ["*", "policy.reload", "shutdown"]
+
+[roles.all.start]
+users = ["*", 0]
+groups = ["*", 0]
+programs = ["/**", "PATH"]
+directories = ["/", "/**"]
+environment = { allow = ["*", "PYTHON*"] }
+
+[[bind]]
+role = "all"
+to = ["anyone"]
+
+[tokens]
+acme = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+"""
+
+
+@dataclass(frozen=True)
+class TlsDaemon:
+    """A daemon in a process of its own.
+
+    :ivar port: where it listens by TLS.
+    """
+
+    daemon: RunningDaemon
+    port: int
+    certificate: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"tls:localhost:{self.port}"
+
+
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def tls_daemon(directory: Path, keys: Keys, *options: str, inside: Sequence[str] = ()) -> Iterator[TlsDaemon]:
+    """A daemon with its socket in *directory*, whose mode must be 0700, and a port for "localhost"."""
+    policy = directory / "policy.toml"
+    policy.write_text(POLICY)
+    policy.chmod(0o600)
+    certificate = keys.issue("daemon", "localhost", "127.0.0.1")
+    port = free_port()
+    files = f"certificate={certificate}:key={certificate}:authority={keys.authority}"
+    listen = f"--listen=tls:{port}:interface=0.0.0.0:{files}"
+    with running_daemon(directory, listen, f"--policy={policy}", *options, inside=inside) as one:
+        yield TlsDaemon(one, port, certificate)
+
+
+class TcpProxy(Proxy):
+    """The same between TCP sockets of this machine: TLS is cut in the middle of anything."""
+
+    def __init__(self, target: int, limits: Iterable[tuple[int, int]]) -> None:
+        self.port = free_port()
+        self._port = target
+        super().__init__("", "", limits)
+
+    def listen(self) -> None:
+        self._listener = listener = socket.create_server(("127.0.0.1", self.port))
+        self._run(self._accept, listener)
+
+    def die(self) -> None:
+        assert self._listener is not None
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._listener = None
+        self.cut()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port))
+
+
+# Makes a proxy to a port, with the limits of its connections; it is closed at the end of the test.
+Cutting = Callable[[int, Iterable[tuple[int, int]]], TcpProxy]
 
 
 class Everybody:
@@ -121,7 +209,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(reactor: Any, keys: Keys, *, host: str = "127.0.0.1", **other: Any) -> AsyncIterator[Running]:
+async def running(
+    reactor: Any, keys: Keys, *, host: str = "127.0.0.1", settings: dict[str, Any] | None = None, **other: Any
+) -> AsyncIterator[Running]:
     """A daemon for "localhost" and 127.0.0.1; *other* is for `Listen`."""
     certificate = other.pop("certificate", None) or keys.issue("daemon", "localhost", "127.0.0.1", "::1")
     said = Listen(
@@ -132,14 +222,9 @@ async def running(reactor: Any, keys: Keys, *, host: str = "127.0.0.1", **other:
         authority=other.pop("authority", keys.authority),
         **other,
     )
-    one = Running(reactor, said)
+    one = Running(reactor, said, **(settings or {}))
     try:
         yield one
     finally:
         stopping: Deferred[None] = one.service.stopService()
         await stopping
-
-
-def mode(path: str) -> int:
-    """The permissions of a file."""
-    return os.stat(path).st_mode & 0o777

@@ -322,20 +322,19 @@ async def test_who_stalls_is_cut_off(keys: Keys, monkeypatch: pytest.MonkeyPatch
         told = await deferToThread(read_to_the_end, hand(keys, str(mine.certificate)), daemon.number)
         assert b"HELLO was not finished within 0.3 seconds" in bytes(told)  # type: ignore[arg-type]
         assert time.monotonic() - began >= 0.6
-        assert daemon.service.peers == set()
+        assert daemon.service.clients.all == set()
         client = await connect(core, daemon.endpoint, credentials=mine)
         await client.close()
 
 
-async def test_the_oldest_handshake_makes_room(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_oldest_handshake_makes_room(keys: Keys) -> None:
     """Any number of connections that never say who they are keep nobody out."""
-    monkeypatch.setattr("netdaemon.tls.listening.HANDSHAKES", 4)
     mine = keys.credentials("panel", "panel.example.org")
-    async with running(core, keys) as daemon:
+    async with running(core, keys, settings={"newcomers": 4}) as daemon:
         stalled = [socket.create_connection(("127.0.0.1", daemon.number), 20) for _ in range(12)]
         client = await connect(core, daemon.endpoint, credentials=mine)
         await client.close()
-        assert len(daemon.port._shaking) <= 4
+        assert len(daemon.service.clients.all) <= 5
         for one in stalled:
             one.close()
 
