@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from twisted.python.usage import UsageError
 
 from netdaemon import blocking
+from netdaemon.tap import Options
 from netdaemon.wire.records import Pty
 from tests.support import end_daemon, keeper_pid, running_daemon, wait_for_hello
 
@@ -39,6 +41,7 @@ def refusal(*arguments: str, cwd: Path) -> str:
         ("--mode=rw", "octal"),
         ("--grace=-1", "seconds"),
         ("--descriptors=5", "below 128"),
+        ("--clients=100000000", "no process could be started"),
         ("surplus", "surplus"),
         ("--socket=/dev/null/s", "/dev/null"),
         ("--state=/dev/null/state", "/dev/null"),
@@ -50,6 +53,23 @@ def test_refused(argument: str, words: str, tmp_path: Path) -> None:
     arguments = [argument] if argument.startswith("--socket") else [f"--socket={tmp_path}/s", argument]
     assert words in refusal(*arguments, cwd=tmp_path)
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--clients-each=0", "--clients-each is 0, which is below 1"),
+        ("--newcomers=some", "--newcomers is 'some', and it is a whole number"),
+        ("--processes-each=-1", "--processes-each is '-1'"),
+        ("--requests-per-second=0", "below 1"),
+        ("--bytes-per-second=1000", "below 65536"),
+        ("--burst=0.5", "whole number"),
+        ("--input-budget=1000", "below 2097152"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(argument: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Options().parseOptions([argument])
 
 
 def test_a_user_to_become_is_refused(tmp_path: Path) -> None:

@@ -214,9 +214,9 @@ class Peer(TwistedProtocol):
         self._outflow.close()
         self._close_all()
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
-        self.transport.loseConnection()
         self._stop_timer()
         self._timer = self._daemon.reactor.callLater(HELLO_TIMEOUT, self._cut)
+        self.transport.loseConnection()
 
     def _cut(self) -> None:
         self._timer = None

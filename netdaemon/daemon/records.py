@@ -134,8 +134,8 @@ class Records:
 
         :raises LimitReached: there is no room for it.
         """
+        self._table.check_room()
         record = stored.record
-        self._table.check_room(record.owner)
         number = self._last_number(stored.id)
         return Saved.decode(stored.saved), record.end, record.keep, number
 

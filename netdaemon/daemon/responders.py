@@ -129,7 +129,7 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
             _require_attach(daemon, peer, identity, request)
         _check_declared(request, None if known is None else known.identity.log)
         if known is None:
-            _check_processes(daemon, peer, tenant)
+            _check_processes(daemon, peer, identity.owner, tenant)
 
     launching = daemon.table.start(
         request,
@@ -168,12 +168,19 @@ def _require_attach(daemon: DaemonService, peer: Peer, subject: Subject, request
         daemon.judge.require(peer.principal, Verb.ATTACH_WRITE, subject)
 
 
-def _check_processes(daemon: DaemonService, peer: Peer, tenant: str | None) -> None:
-    """Refuse one more than its starter may have: a tenant all together, anybody else each."""
-    most = daemon.judge.most_processes(peer.principal)
+def _check_processes(daemon: DaemonService, peer: Peer, owner: str, tenant: str | None) -> None:
+    """Refuse one more than may run: of a tenant all together, of anybody else each.
+
+    The policy's number counts, and where it has none the daemon's own for each: that is not for root and its own user.
+    """
+    most, allowed = daemon.judge.most_processes(peer.principal), "the policy allows {}"
     if most is None:
+        if str(peer.principal) in daemon.settings.own:
+            return
+        most, allowed = daemon.settings.max_processes_each, "the limit for each is {} (--processes-each)"
+    if daemon.table.running < most:
+        # They are counted only where there are so many at all.
         return
-    owner = str(peer.principal)
     count = sum(
         not one.finished
         and (one.identity.owner == owner if tenant is None else tenant_of(one.identity.labels) == tenant)
@@ -181,7 +188,7 @@ def _check_processes(daemon: DaemonService, peer: Peer, tenant: str | None) -> N
     )
     if count >= most:
         whose = owner if tenant is None else tenant
-        raise LimitReached(f"{count} processes of {whose} run, and the policy allows {most}; end one of them")
+        raise LimitReached(f"{count} processes of {whose} run, and {allowed.format(most)}; end one of them")
 
 
 def _attach(peer: Peer, id: int, process: Process, request: Start | Attach) -> Attached:
@@ -443,7 +450,10 @@ def _require_stop(daemon: DaemonService, peer: Peer, subject: Subject, steps: Se
 @responds_to(Again)
 def again(daemon: DaemonService, peer: Peer, id: int, request: Again) -> Answer:
     one = _known(daemon, request.process)
-    daemon.judge.require(peer.principal, Verb.START, subject_of(one))
+    subject = subject_of(one)
+    daemon.judge.require(peer.principal, Verb.START, subject)
+    if isinstance(one, Stored) or one.finished:
+        _check_processes(daemon, peer, subject.owner, tenant_of(subject.labels))
     if isinstance(one, Stored):
         check_generation(one.record, request.generation)
         process = daemon.table.revive(*daemon.records.left_of(one))

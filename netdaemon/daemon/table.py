@@ -7,7 +7,6 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -129,7 +128,7 @@ class ProcessTable:
             raise ShuttingDown("the daemon is stopping and starts nothing")
         if request.name is not None:
             self._check_name(request.name)
-        self.check_room(identity.owner)
+        self.check_room()
         sandbox.check(identity)
         process = self._create(identity, request.keep, passing)
         try:
@@ -143,29 +142,16 @@ class ProcessTable:
         self._see_to(launching, process)
         return started
 
-    def check_room(self, owner: str) -> None:
-        """Refuse one more that runs than there may be, in all and of *owner*.
+    def check_room(self) -> None:
+        """Refuse one more that runs than there may be.
 
         :raises LimitReached: there are so many.
         """
-        most = self._settings.max_processes_each
-        # They are counted only where there are so many at all.
-        if self.running >= most and owner not in self._settings.own:
-            count = self.running_of(owner)
-            if count >= most:
-                raise LimitReached(
-                    f"{owner} has {count} processes that run, and that is the limit for each; "
-                    "end one, or have the daemon's --processes-each raised"
-                )
         if self.running >= self._settings.max_processes:
             raise LimitReached(
                 f"{self.running} processes run, and that is the daemon's limit; "
                 "end one, or raise --processes and the daemon's descriptor limit"
             )
-
-    def running_of(self, owner: str) -> int:
-        """How many of those that *owner* started have not exited."""
-        return sum(one.identity.owner == owner and one.id not in self._exited for one in self)
 
     def _launch(self, process: Process) -> Deferred[Any]:
         """Have its present generation launched."""
@@ -279,7 +265,7 @@ class ProcessTable:
         process.on_exited = self._has_exited
         process.on_event = self._tell
         process.life.on_start = self._start_again
-        process.life.on_room = partial(self.check_room, process.identity.owner)
+        process.life.on_room = self.check_room
         process.life.on_leftovers = self.leftovers.end
         identity = process.identity
         self._processes[process.id] = process
