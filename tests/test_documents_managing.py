@@ -204,7 +204,7 @@ def test_the_readme_has_every_option_of_the_daemon() -> None:
     there = daemon_options() - {"help", "version"}
     found = re.search(r"^Options of the daemon\n-+\n(.*?)^\w[^\n]*\n---", README, re.DOTALL | re.MULTILINE)
     assert found is not None
-    assert set(re.findall(r"^``--([a-z]+)", found[1], re.MULTILINE)) == there
+    assert set(re.findall(r"^``--([a-z-]+)", found[1], re.MULTILINE)) == there
 
 
 def test_commands_that_are_named() -> None:
