@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from netdaemon.wire import answers, commands, records, specs, told
+from netdaemon.wire import answers, commands, records, specs, told, whom
 from netdaemon.wire.fields import INTEGER_MAX, INTEGER_MIN, OS_TEXT
 
 INTEGERS = st.integers(INTEGER_MIN, INTEGER_MAX) | st.integers(-2, 300)
@@ -131,6 +131,48 @@ LOGS = st.builds(
     compress=st.booleans(),
     required=st.booleans(),
 )
+# Names of digits alone are numbers, and those end somewhere.
+ACCOUNTS = st.integers(0, whom.ID_MAX).map(str) | st.from_regex(r"[A-Za-z_][A-Za-z0-9_.@\\-]{0,8}\$?", fullmatch=True)
+WHOLE_PATHS = st.lists(os_texts(1).map(lambda name: name.replace("/", "_").replace(".", "_")), max_size=3).map(
+    lambda names: "/" + "/".join(names)
+)
+RUN_AS = {
+    "user": ACCOUNTS,
+    "group": ACCOUNTS,
+    "groups": tuples_of(ACCOUNTS),
+    "umask": st.integers(0, whom.UMASK_MAX),
+    "chroot": WHOLE_PATHS,
+    "nice": st.integers(whom.NICE_MIN, whom.NICE_MAX),
+    "oom_score_adj": st.integers(whom.OOM_MIN, whom.OOM_MAX),
+    "capabilities": tuples_of(st.sampled_from(whom.CAPABILITIES)),
+}
+AMOUNTS = st.integers(0, whom.LIMIT_MAX)
+LIMIT_VALUES = st.one_of(
+    AMOUNTS.map(str),
+    st.just(whom.UNLIMITED),
+    st.tuples(AMOUNTS, AMOUNTS).map(lambda pair: f"{min(pair)}:{max(pair)}"),
+    AMOUNTS.map(lambda soft: f"{soft}:{whom.UNLIMITED}"),
+)
+BOUNDS = st.just("max") | AMOUNTS.map(str)
+QUOTAS = st.just("max") | st.integers(whom.CPU_QUOTA_MIN, whom.LIMIT_MAX).map(str)
+PERIODS = st.integers(whom.CPU_PERIOD_MIN, whom.CPU_PERIOD_MAX)
+CGROUP_VALUES = {
+    **dict.fromkeys(whom.CGROUP, BOUNDS),
+    "cpu.max": QUOTAS | st.builds("{}/{}".format, QUOTAS, PERIODS),
+    "cpu.weight": st.integers(1, 10_000).map(str),
+}
+
+
+def terms_of(values: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Terms NAME=VALUE, each name once at most."""
+    term = st.one_of(st.tuples(st.just(name), value) for name, value in values.items())
+    return st.lists(term, max_size=3, unique_by=lambda term: term[0]).map(lambda terms: tuple(map("=".join, terms)))
+
+
+def without_two_roots(values: dict[str, Any]) -> bool:
+    """A sandbox makes a root of its own: with a chroot it is refused."""
+    return "sandbox" not in values or "run_as" not in values or values["run_as"].chroot is None
+
 
 # What is declared of a process, by START and by CHANGE.
 DECLARED: dict[str, st.SearchStrategy[Any]] = {
@@ -139,6 +181,10 @@ DECLARED: dict[str, st.SearchStrategy[Any]] = {
     "ready": READIES,
     "watchdog": st.integers(specs.WATCHDOG_MIN, specs.WAIT_MAX),
     "log": LOGS,
+    "run_as": st.deferred(lambda: messages_of(whom.RunAs)),
+    "limits": terms_of(dict.fromkeys(whom.LIMITS, LIMIT_VALUES)),
+    "cgroup": terms_of(CGROUP_VALUES),
+    "sandbox": st.deferred(lambda: messages_of(whom.Sandbox)),
 }
 
 
@@ -166,7 +212,7 @@ def _starts(draw: st.DrawFn) -> commands.Start:
                 "key": st.text(min_size=1, max_size=commands.KEY_MAX),
                 **(cursor if attach else {}),
             },
-        )
+        ).filter(without_two_roots)
     )
     merge = draw(st.sampled_from([None, True] if "pty" in values else [None, True, False]))
     return commands.Start(merge=merge, **values)
@@ -189,7 +235,7 @@ def _changes(draw: st.DrawFn) -> commands.Change:
                 "pty": messages_of(records.Pty),
                 **DECLARED,
             },
-        )
+        ).filter(without_two_roots)
     )
     merge = draw(st.sampled_from([None, True] if "pty" in values else [None, True, False]))
     return commands.Change(whole=whole, merge=merge, **values)
@@ -201,6 +247,8 @@ SPECIAL: dict[type[Any], Any] = {
     specs.Restart: lambda: RESTARTS,
     specs.Ready: lambda: READIES,
     specs.Log: lambda: LOGS,
+    whom.RunAs: lambda: _derived(whom.RunAs, **RUN_AS),
+    whom.Sandbox: lambda: _derived(whom.Sandbox, writable=tuples_of(WHOLE_PATHS)),
     commands.Start: _starts,
     commands.Change: _changes,
     commands.Stop: lambda: _derived(commands.Stop, steps=STOPS),
