@@ -9,8 +9,10 @@ from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
 
+from netdaemon.errors import BadRequest
 from netdaemon.wire.records import RESERVED_LABEL, Pty, Scope
 from netdaemon.wire.specs import USUAL_STOP, Policy, Step
+from netdaemon.wire.whom import UNLIMITED, RunAs, parse_cgroup, parse_limit
 
 Meaning = dict[str, Any]
 
@@ -69,13 +71,13 @@ def meaning(spec: Any) -> Meaning:
         meant["ready"] = _said(spec.ready)
     if spec.log is not None:
         meant["log"] = _plain(spec.log)
-    if spec.run_as is not None and (run_as := _plain(spec.run_as)):
+    if spec.run_as is not None and (run_as := _run_as(spec.run_as)):
         meant["run_as"] = run_as
-    for name in ("limits", "cgroup"):
+    for name, plainly in (("limits", _limit), ("cgroup", _setting)):
         if terms := getattr(spec, name):
-            meant[name] = sorted(terms)
+            meant[name] = sorted(map(plainly, terms))
     if spec.sandbox is not None:
-        meant["sandbox"] = {"profile": spec.sandbox.profile.value, **_plain(spec.sandbox)}
+        meant["sandbox"] = _plain(replace(spec.sandbox, writable=_set(spec.sandbox.writable)))
     return meant
 
 
@@ -107,6 +109,36 @@ def _step(step: Step) -> Meaning:
     if step.scope is Scope.GROUP:
         del told["scope"]
     return told
+
+
+def _set(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Where neither the order counts nor whether something stands twice."""
+    return tuple(sorted(set(items)))
+
+
+def _run_as(run_as: RunAs) -> Meaning:
+    """Whose own groups a user has is not known here: none of them is not the same as none said."""
+    sets = {name: _set(one) for name in ("groups", "capabilities") if (one := getattr(run_as, name)) is not None}
+    return _said(replace(run_as, **sets))
+
+
+def _limit(term: str) -> str:
+    try:
+        name, *both = parse_limit(term)
+    except BadRequest:
+        # What a later daemon tells.
+        return term
+    soft, hard = (UNLIMITED if one is None else str(one) for one in both)
+    return f"{name}={soft}" if soft == hard else f"{name}={soft}:{hard}"
+
+
+def _setting(term: str) -> str:
+    try:
+        name, content = parse_cgroup(term)
+    except BadRequest:
+        # Likewise.
+        return term
+    return name + "=" + " ".join(str(int(one)) if one.isdecimal() else one for one in content.split())
 
 
 _USUAL = [_step(step) for step in USUAL_STOP]

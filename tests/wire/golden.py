@@ -52,6 +52,7 @@ from netdaemon.wire.commands import (
 from netdaemon.wire.records import Counts, Fate, Limits, Pty, Reason, Scope, State, Until
 from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
 from netdaemon.wire.told import Happening, Logged, ProcessRecord, Stats
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,22 @@ V2_REQUESTS = [
             ready=Ready(output="listening", timeout=30000),
             watchdog=10000,
             log=Log(path="/var/log/\udcff.log", size=65536, age=86400000, files=3, compress=False, required=True),
+            run_as=RunAs(
+                user="games",
+                group="60",
+                groups=("audio", "29"),
+                umask=0o27,
+                chroot="/srv/\udcff",
+                nice=-5,
+                oom_score_adj=500,
+                no_new_privs=True,
+                capabilities=("net_bind_service", "kill"),
+            ),
+            limits=("nofile=1024:4096", "core=unlimited"),
+            cgroup=("memory.max=536870912", "cpu.max=50000/100000"),
         ),
         """
-        00000338  # length
+        0000047e  # length
         00000002 0101  # id 2, START
         0004 61726776 00000017  # argv: array of text
           00000002 7368  # sh
@@ -173,6 +187,27 @@ V2_REQUESTS = [
           0008 636f6d7072657373 00000001 00  # compress: False
           0008 7265717569726564 00000001 01  # required: True
           0000  # end of the record
+        0006 72756e5f6173 000000cc  # run_as: a record
+          0004 75736572 00000005 67616d6573  # user: games
+          0005 67726f7570 00000002 3630  # group: 60
+          0006 67726f757073 0000000f  # groups: array of text
+            00000005 617564696f  # audio
+            00000002 3239  # 29
+          0005 756d61736b 00000008 0000000000000017  # umask: 23
+          0006 6368726f6f74 00000006 2f7372762fff  # chroot: any bytes
+          0004 6e696365 00000008 fffffffffffffffb  # nice: -5
+          000d 6f6f6d5f73636f72655f61646a 00000008 00000000000001f4  # oom_score_adj: 500
+          000c 6e6f5f6e65775f7072697673 00000001 01  # no_new_privs: True
+          000c 6361706162696c6974696573 0000001c  # capabilities: array of text
+            00000010 6e65745f62696e645f73657276696365  # net_bind_service
+            00000004 6b696c6c  # kill
+          0000  # end of the record
+        0006 6c696d697473 00000026  # limits: array of text
+          00000010 6e6f66696c653d313032343a34303936  # nofile=1024:4096
+          0000000e 636f72653d756e6c696d69746564  # core=unlimited
+        0006 6367726f7570 00000030  # cgroup: array of text
+          00000014 6d656d6f72792e6d61783d353336383730393132  # memory.max=536870912
+          00000014 6370752e6d61783d35303030302f313030303030  # cpu.max=50000/100000
         0000  # end of the box
         """,
     ),
@@ -209,9 +244,17 @@ V2_REQUESTS = [
         """,
     ),
     Golden(
-        Start(argv=("a",), stop=(Step(signal=2), Step(kill=True)), ready=Ready(notify=True), log=Log(path="/l")),
+        Start(
+            argv=("a",),
+            stop=(Step(signal=2), Step(kill=True)),
+            ready=Ready(notify=True),
+            log=Log(path="/l"),
+            run_as=RunAs(user="games"),
+            limits=(),
+            sandbox=Sandbox(profile=Profile.PRIVATE, network=True, writable=("/var/\udcff",)),
+        ),
         """
-        000000c0  # length
+        00000132  # length
         00000002 0101  # id 2, START
         0004 61726776 00000005  # argv: array of text
           00000001 61  # a
@@ -231,6 +274,16 @@ V2_REQUESTS = [
           0005 66696c6573 00000008 0000000000000005  # files: 5
           0008 636f6d7072657373 00000001 01  # compress: True
           0008 7265717569726564 00000001 00  # required: False
+          0000  # end of the record
+        0006 72756e5f6173 00000011  # run_as: a record
+          0004 75736572 00000005 67616d6573  # user: games
+          0000  # end of the record
+        0006 6c696d697473 00000000  # limits: array of text, none
+        0007 73616e64626f78 0000003c  # sandbox: a record
+          0007 70726f66696c65 00000007 70726976617465  # profile: private
+          0007 6e6574776f726b 00000001 01  # network: True
+          0008 7772697461626c65 0000000a  # writable: array of text
+            00000006 2f7661722fff  # any bytes
           0000  # end of the record
         0000  # end of the box
         """,
@@ -348,9 +401,13 @@ V2_REQUESTS = [
             ready=Ready(notify=True),
             watchdog=500,
             log=Log(path="/var/log/web"),
+            run_as=RunAs(nice=19, capabilities=()),
+            limits=("as=1073741824",),
+            cgroup=("pids.max=max",),
+            sandbox=Sandbox(profile=Profile.PRIVATE),
         ),
         """
-        00000239  # length
+        000002e3  # length
         00000002 0109  # id 2, CHANGE
         0007 70726f63657373 00000005 7765622d31  # process: web-1
         000a 67656e65726174696f6e 00000008 0000000000000002  # generation: 2
@@ -394,6 +451,19 @@ V2_REQUESTS = [
           0005 66696c6573 00000008 0000000000000005  # files: 5
           0008 636f6d7072657373 00000001 01  # compress: True
           0008 7265717569726564 00000001 00  # required: False
+          0000  # end of the record
+        0006 72756e5f6173 00000026  # run_as: a record
+          0004 6e696365 00000008 0000000000000013  # nice: 19
+          000c 6361706162696c6974696573 00000000  # capabilities: array of text, none
+          0000  # end of the record
+        0006 6c696d697473 00000011  # limits: array of text
+          0000000d 61733d31303733373431383234  # as=1073741824
+        0006 6367726f7570 00000010  # cgroup: array of text
+          0000000c 706964732e6d61783d6d6178  # pids.max=max
+        0007 73616e64626f78 00000032  # sandbox: a record
+          0007 70726f66696c65 00000007 70726976617465  # profile: private
+          0007 6e6574776f726b 00000001 00  # network: False
+          0008 7772697461626c65 00000000  # writable: array of text, none
           0000  # end of the record
         0000  # end of the box
         """,
@@ -753,6 +823,22 @@ V2_REPLIES = [
                 ready=Ready(pattern="^ok", timeout=1),
                 watchdog=10000,
                 log=Log(path="/var/log/\udcff.log", size=65536, age=86400000, files=3, compress=False, required=True),
+                run_as=RunAs(
+                    user="games",
+                    group="60",
+                    groups=("audio", "29"),
+                    umask=0o27,
+                    chroot="/srv/\udcff",
+                    nice=-5,
+                    oom_score_adj=500,
+                    no_new_privs=True,
+                    capabilities=("net_bind_service", "kill"),
+                ),
+                limits=("nofile=1024:4096", "core=unlimited"),
+                cgroup=("memory.max=536870912", "cpu.max=50000/100000"),
+                sandbox=Sandbox(profile=Profile.PRIVATE, network=True, writable=("/var/\udcff",)),
+                uid=5,
+                gid=60,
                 failures=2,
                 due=1700000000000003,
                 step="wait 5s",
@@ -761,9 +847,9 @@ V2_REPLIES = [
             stats=Stats(time=1, processes=2, cpu=3, percent=4, memory=5, threads=6, descriptors=7, read=8, written=9),
         ),
         """
-        00000559  # length
+        0000070a  # length
         00000002 ff00  # id 2, OK
-        0007 70726f63657373 00000417  # process: a record
+        0007 70726f63657373 000005c8  # process: a record
           0002 6964 00000002 6137  # id: a7
           0004 6e616d65 00000003 776562  # name: web
           0006 6c6162656c73 00000010  # labels: array of text
@@ -838,6 +924,35 @@ V2_REPLIES = [
             0008 636f6d7072657373 00000001 00  # compress: False
             0008 7265717569726564 00000001 01  # required: True
             0000  # end of the record
+          0006 72756e5f6173 000000cc  # run_as: a record
+            0004 75736572 00000005 67616d6573  # user: games
+            0005 67726f7570 00000002 3630  # group: 60
+            0006 67726f757073 0000000f  # groups: array of text
+              00000005 617564696f  # audio
+              00000002 3239  # 29
+            0005 756d61736b 00000008 0000000000000017  # umask: 23
+            0006 6368726f6f74 00000006 2f7372762fff  # chroot: any bytes
+            0004 6e696365 00000008 fffffffffffffffb  # nice: -5
+            000d 6f6f6d5f73636f72655f61646a 00000008 00000000000001f4  # oom_score_adj: 500
+            000c 6e6f5f6e65775f7072697673 00000001 01  # no_new_privs: True
+            000c 6361706162696c6974696573 0000001c  # capabilities: array of text
+              00000010 6e65745f62696e645f73657276696365  # net_bind_service
+              00000004 6b696c6c  # kill
+            0000  # end of the record
+          0006 6c696d697473 00000026  # limits: array of text
+            00000010 6e6f66696c653d313032343a34303936  # nofile=1024:4096
+            0000000e 636f72653d756e6c696d69746564  # core=unlimited
+          0006 6367726f7570 00000030  # cgroup: array of text
+            00000014 6d656d6f72792e6d61783d353336383730393132  # memory.max=536870912
+            00000014 6370752e6d61783d35303030302f313030303030  # cpu.max=50000/100000
+          0007 73616e64626f78 0000003c  # sandbox: a record
+            0007 70726f66696c65 00000007 70726976617465  # profile: private
+            0007 6e6574776f726b 00000001 01  # network: True
+            0008 7772697461626c65 0000000a  # writable: array of text
+              00000006 2f7661722fff  # any bytes
+            0000  # end of the record
+          0003 756964 00000008 0000000000000005  # uid: 5
+          0003 676964 00000008 000000000000003c  # gid: 60
           0008 6661696c75726573 00000008 0000000000000002  # failures: 2
           0003 647565 00000008 00060a24181e4003  # due: 1700000000000003
           0004 73746570 00000007 77616974203573  # step: wait 5s

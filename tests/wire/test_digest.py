@@ -18,6 +18,7 @@ from netdaemon.wire.digest import digest, digest_of, meaning
 from netdaemon.wire.records import Pty, Scope, State
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
 from netdaemon.wire.told import ProcessRecord
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 PLAIN = Start(argv=("cat",))
 
@@ -37,7 +38,14 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "ready": (Ready(output="up"), Ready(pattern="up")),
     "watchdog": (1000, 2000),
     "log": (Log(path="/var/log/x"), Log(path="/var/log/x", compress=False)),
+    "run_as": (RunAs(user="games"), RunAs(user="games", groups=(), nice=5)),
+    "limits": (("nofile=1024:4096",), ("nofile=1024",)),
+    "cgroup": (("memory.max=536870912",), ("memory.max=max",)),
+    "sandbox": (Sandbox(profile=Profile.PRIVATE), Sandbox(profile=Profile.PRIVATE, writable=("/srv",))),
 }
+# Those that the first of digests were made of.
+FIRST = ("argv", "path", "env", "cwd", "name", "labels", "pty", "merge", "keep", "stop", "restart", "ready")
+FIRST += ("watchdog", "log")
 OF_THE_ATTACHMENT = {"key", "attach", "from_", "channels", "hold", "read_only"}
 
 SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -60,6 +68,32 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"restart": Restart(policy=Policy.ON_FAILURE, codes=(2, 0, 2))},
     ),
     ({"log": Log(path="/x")}, {"log": Log(path="/x", size=10 << 20, files=5, compress=True)}),
+    ({}, {"run_as": RunAs()}),
+    ({}, {"run_as": RunAs(no_new_privs=False)}),
+    ({"run_as": RunAs(groups=("a", "b"))}, {"run_as": RunAs(groups=("b", "a", "b"))}),
+    ({"run_as": RunAs(capabilities=("kill", "bpf"))}, {"run_as": RunAs(capabilities=("bpf", "kill"))}),
+    ({}, {"limits": (), "cgroup": ()}),
+    ({"limits": ("cpu=1", "core=0")}, {"limits": ("core=00:0", "cpu=1:1")}),
+    ({"limits": ("core=unlimited",)}, {"limits": ("core=unlimited:unlimited",)}),
+    ({"cgroup": ("pids.max=7", "cpu.max=5000")}, {"cgroup": ("cpu.max=05000/100000", "pids.max=7")}),
+    (
+        {"sandbox": Sandbox(profile=Profile.PRIVATE, writable=("/a", "/b"))},
+        {"sandbox": Sandbox(profile=Profile.PRIVATE, writable=("/b", "/a"), network=False)},
+    ),
+]
+
+# Little that differs, and it is not the same.
+NOT_THE_SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"run_as": RunAs(user="a")}, {"run_as": RunAs(group="a")}),
+    ({"run_as": RunAs(user="a")}, {"run_as": RunAs(user="a", groups=())}),
+    ({"run_as": RunAs(user="a")}, {"run_as": RunAs(user="a", capabilities=())}),
+    ({"run_as": RunAs(umask=0)}, {}),
+    ({"run_as": RunAs(nice=0)}, {}),
+    ({"limits": ("nofile=1:2",)}, {"limits": ("nofile=2",)}),
+    ({"limits": ("core=0",)}, {"limits": ("core=0:unlimited",)}),
+    ({"cgroup": ("cpu.max=max",)}, {"cgroup": ("cpu.max=max/50000",)}),
+    ({"sandbox": Sandbox(profile=Profile.PRIVATE)}, {}),
+    ({"sandbox": Sandbox(profile=Profile.PRIVATE)}, {"sandbox": Sandbox(profile=Profile.PRIVATE, network=True)}),
 ]
 
 
@@ -77,6 +111,17 @@ def test_every_field_of_the_process_counts(name: str) -> None:
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_meaning_is_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert digest(replace(PLAIN, **one)) == digest(replace(PLAIN, **other))
+
+
+@pytest.mark.parametrize(("one", "other"), NOT_THE_SAME)
+def test_another_meaning_is_another(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert digest(replace(PLAIN, **one)) != digest(replace(PLAIN, **other))
+
+
+def test_what_only_a_later_daemon_knows() -> None:
+    """It is told as it is, and differs from what is said."""
+    record = ProcessRecord(id="x", state=State.RUNNING, argv=("cat",), limits=("rttime=5",), cgroup=("io.max=1",))
+    assert meaning(record) == {**meaning(PLAIN), "limits": ["rttime=5"], "cgroup": ["io.max=1"], "keep": 0}
 
 
 def test_the_attachment_does_not_count() -> None:
@@ -121,8 +166,10 @@ def test_bytes_that_are_no_text(values: list[bytes], random: random.Random) -> N
 def test_what_was_saved_is_known_again() -> None:
     """Daemons of later versions find the digests of earlier ones: these never change."""
     assert digest(PLAIN) == "022eeada7f08e0275d1e71dd728d9c4085c55473e95ed9cb027e6097417d65bb"
+    first = Start(**{name: OTHERS[name][0] for name in FIRST})
+    assert digest(first) == "91aec9b53a5e0af8b5f28296ffd804f10a8a377d8ce84c918441873f9bfa8afa"
     whole = Start(**{name: one for name, (one, _) in OTHERS.items()})
-    assert digest(whole) == "91aec9b53a5e0af8b5f28296ffd804f10a8a377d8ce84c918441873f9bfa8afa"
+    assert digest(whole) == "4a0327b13bb5df381d5f77d3fa1f82ee2de206160e0e91f5efc78855b8ed9de5"
 
 
 def test_another_interpreter_says_the_same() -> None:

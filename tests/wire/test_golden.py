@@ -15,6 +15,7 @@ from netdaemon.wire.records import Counts, Limits, Pty
 from netdaemon.wire.server import ServerConnection
 from netdaemon.wire.specs import Log, Ready, Restart, Step
 from netdaemon.wire.told import Happening, Logged, ProcessRecord, Stats
+from netdaemon.wire.whom import RunAs, Sandbox
 from tests.wire import strategies
 from tests.wire.golden import (
     V1_EVENTS,
@@ -94,7 +95,7 @@ def test_no_field_of_a_record_is_missing() -> None:
     inner = [
         one for table in (V2_REQUESTS, V2_REPLIES, V2_EVENTS) for golden in table for one in records_in(golden.message)
     ]
-    for declaration in (ProcessRecord, Stats, Logged, Step, Restart, Ready, Log, Pty, Limits, Counts):
+    for declaration in (ProcessRecord, Stats, Logged, Step, Restart, Ready, Log, RunAs, Sandbox, Pty, Limits, Counts):
         seen = {
             field.name
             for one in inner

@@ -12,7 +12,8 @@ import pytest
 
 from netdaemon import errors, patterns
 from netdaemon.errors import Refusal
-from netdaemon.wire import answers, box, commands, frame, layout, records, specs, told, v1
+from netdaemon.keeper.becoming import STAGES
+from netdaemon.wire import answers, box, commands, frame, layout, records, specs, told, v1, whom
 from netdaemon.wire.answers import Attached, End, Ok, Output, Status, Taken, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Data, Detach, Hello, Start
@@ -231,6 +232,8 @@ TABLES: dict[str, tuple[type[Any], ...]] = {
     "The record restart": (specs.Restart,),
     "The record ready": (specs.Ready,),
     "The record log": (specs.Log,),
+    "The record run_as": (whom.RunAs,),
+    "The record sandbox": (whom.Sandbox,),
     "The record logged": (told.Logged,),
     "The record stats": (told.Stats,),
 }
@@ -242,7 +245,7 @@ def test_no_declaration_is_missing() -> None:
     messages |= {reply for request in commands.REQUESTS.values() for reply in request.replies}
     messages |= {answers.Failure, answers.Abort}
     in_records = {records.Pty, records.Limits, records.Counts, told.ProcessRecord, told.Logged, told.Stats}
-    in_records |= {specs.Step, specs.Restart, specs.Ready, specs.Log}
+    in_records |= {specs.Step, specs.Restart, specs.Ready, specs.Log, whom.RunAs, whom.Sandbox}
     assert declared == messages | in_records
 
 
@@ -275,7 +278,9 @@ def meanings(title: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "declaration", [specs.Step, specs.Restart, specs.Ready, specs.Log], ids=lambda one: one.__name__
+    "declaration",
+    [specs.Step, specs.Restart, specs.Ready, specs.Log, whom.RunAs, whom.Sandbox],
+    ids=lambda one: one.__name__,
 )
 def test_the_fields_of_records_that_must_be_there(declaration: type[Any]) -> None:
     (title,) = (title for title, one in TABLES.items() if one == (declaration,))
@@ -290,14 +295,19 @@ def test_the_fields_of_records_that_must_be_there(declaration: type[Any]) -> Non
     ("title", "key", "default"),
     [
         (title, slot.key.decode(), slot.default)
-        for title, declaration in (("The record restart", specs.Restart), ("The record log", specs.Log))
+        for title, declaration in (
+            ("The record restart", specs.Restart),
+            ("The record log", specs.Log),
+            ("The record sandbox", whom.Sandbox),
+        )
         for slot in layout.layout(declaration).slots
         if not slot.required and slot.default is not None
     ],
 )
 def test_the_defaults(title: str, key: str, default: Any) -> None:
     """What a field is that is left out."""
-    value = "0 alone" if default == (0,) else f"{default:,}" if type(default) is int else str(default)
+    words = {(0,): "0 alone", (): "None"}
+    value = words.get(default) or (f"{default:,}" if type(default) is int else str(default))
     assert meanings(title)[key].endswith(f" {value} if left out.")
 
 
@@ -357,6 +367,7 @@ def test_the_errors_of_requests_exist(title: str) -> None:
         ("SHUTDOWN (0x0303)", records.Fate),
         ("EVENT (0x0207)", told.Happening),
         ("The record restart", specs.Policy),
+        ("The record sandbox", whom.Profile),
     ],
 )
 def test_the_words(title: str, words: type[Enum]) -> None:
@@ -378,6 +389,24 @@ def test_the_tables_of_words(title: str, words: type[Enum]) -> None:
     table = re.search(r"^word +meaning\n=+ .*\n((?:.+\n)*?)=", SECTIONS[title], re.MULTILINE)
     assert table is not None
     assert re.findall(r"^``([a-z-]+)``", table[1], re.MULTILINE) == [word.value for word in words]
+
+
+def test_the_capabilities() -> None:
+    """In the order of their numbers."""
+    (text,) = re.findall(r"^The words of ``capabilities`` ((?:.|\n(?=.))*)", DOCUMENT, re.MULTILINE)
+    assert tuple(re.findall(r"``([a-z_]+)``", text)) == whom.CAPABILITIES
+
+
+def test_the_names_of_limits() -> None:
+    text = SECTIONS["Limits of a process"]
+    (names,) = re.findall(r"^In ``limits`` the name is one of ((?:.|\n(?=.))*?), as for", text, re.MULTILINE)
+    assert re.findall(r"``([a-z]+)``", names) == list(whom.LIMITS)
+    assert re.findall(r"^``([a-z.]+)``  ", text, re.MULTILINE) == list(whom.CGROUP)
+
+
+@pytest.mark.parametrize("stage", sorted({*STAGES, "spool", "cgroup", "sandbox"}))
+def test_the_stages(stage: str) -> None:
+    assert f"``{stage}``" in meanings("ERROR (0xfff0)")["stage"]
 
 
 def test_steps_in_words() -> None:
@@ -417,6 +446,17 @@ def test_steps_in_words() -> None:
         ("WATCH (0x0108)", commands.STATS_MIN),
         ("WATCH (0x0108)", commands.STATS_MAX),
         ("STOP (0x0209)", specs.STEPS_MAX),
+        ("The record run_as", whom.GROUPS_MAX),
+        ("The record run_as", whom.UMASK_MAX),
+        ("The record run_as", whom.NICE_MIN),
+        ("The record run_as", whom.NICE_MAX),
+        ("The record run_as", whom.OOM_MIN),
+        ("The record run_as", whom.OOM_MAX),
+        ("Limits of a process", whom.LIMIT_MAX),
+        ("Limits of a process", whom.CPU_PERIOD),
+        ("Limits of a process", whom.CPU_PERIOD_MIN),
+        ("Limits of a process", whom.CPU_PERIOD_MAX),
+        ("The record sandbox", whom.WRITABLE_MAX),
         ("The record step", specs.STEP_TEXT_MAX),
         ("The record step", specs.STEP_TEXT_TOLD),
         ("The record step", specs.WAIT_MAX),
