@@ -66,8 +66,9 @@ KEEP_MAX = 256 << 20
 # A key is random and nobody reads it: room for two UUIDs.
 KEY_MAX = 128
 
-# What a process's argv, labels, directory, kind of terminal and the text of its stop may come to in its record, which
-# has to fit into a message: the rest of a record, and of what tells it, is below what is left here.
+# What a process's argv, labels, directory, kind of terminal, the text of its stop and what can be as long of its run_as
+# and sandbox may come to in its record, which has to fit into a message: the rest of a record, and of what tells it, is
+# below what is left here.
 RECORD_WORDS_MAX = MAX_MESSAGE - 16 * 1024
 
 # An attachment that holds for ever.
@@ -177,6 +178,12 @@ class Declared(Protocol):
     @property
     def stop(self) -> tuple[Step, ...] | None: ...
 
+    @property
+    def run_as(self) -> RunAs | None: ...
+
+    @property
+    def sandbox(self) -> Sandbox | None: ...
+
 
 def check_size(spec: Declared) -> None:
     """Refuse what does not fit into a process's record; for a CHANGE, also what it comes to with all that stays.
@@ -186,6 +193,11 @@ def check_size(spec: Declared) -> None:
     words = (*(spec.argv or ()), *(spec.labels or ()), spec.cwd or "")
     if spec.pty is not None and spec.pty.term is not None:
         words = (*words, spec.pty.term)
+    if spec.run_as is not None:
+        run_as = spec.run_as
+        words = (*words, *(run_as.groups or ()), *(run_as.capabilities or ()), run_as.chroot or "")
+    if spec.sandbox is not None:
+        words = (*words, *spec.sandbox.writable)
     typed = 0 if spec.stop is None else sum(len(step.stdin) for step in spec.stop if step.stdin is not None)
     # A character is four bytes at most: nearly always that is all that there is to look at.
     if sum(map(len, words)) * 4 + len(words) * 4 + typed <= RECORD_WORDS_MAX:
@@ -193,8 +205,8 @@ def check_size(spec: Declared) -> None:
     size = sum(len(one.encode("utf-8", "surrogateescape")) + 4 for one in words) + typed
     if size > RECORD_WORDS_MAX:
         raise TooLarge(
-            f"argv, labels, cwd, the pty's term and what stop types come to {size} bytes, "
-            f"and {RECORD_WORDS_MAX} fit into the process's record",
+            "argv, labels, cwd, the pty's term, what stop types, the groups, capabilities and chroot of run_as and "
+            f"the paths of the sandbox come to {size} bytes, and {RECORD_WORDS_MAX} fit into the process's record",
             field="argv",
         )
 

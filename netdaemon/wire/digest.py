@@ -77,7 +77,8 @@ def meaning(spec: Any) -> Meaning:
         if terms := getattr(spec, name):
             meant[name] = sorted(map(plainly, terms))
     if spec.sandbox is not None:
-        meant["sandbox"] = _plain(replace(spec.sandbox, writable=_set(spec.sandbox.writable)))
+        writable = tuple(sorted(set(spec.sandbox.writable)))
+        meant["sandbox"] = _plain(replace(spec.sandbox, writable=writable))
     return meant
 
 
@@ -111,15 +112,13 @@ def _step(step: Step) -> Meaning:
     return told
 
 
-def _set(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Where neither the order counts nor whether something stands twice."""
-    return tuple(sorted(set(items)))
-
-
 def _run_as(run_as: RunAs) -> Meaning:
     """Whose own groups a user has is not known here: none of them is not the same as none said."""
-    sets = {name: _set(one) for name in ("groups", "capabilities") if (one := getattr(run_as, name)) is not None}
-    return _said(replace(run_as, **sets))
+    meant = _said(run_as)
+    for name in ("groups", "capabilities"):
+        if name in meant:
+            meant[name] = sorted(set(meant[name]))
+    return meant
 
 
 def _limit(term: str) -> str:

@@ -43,6 +43,7 @@ from netdaemon.wire.frame import MAX_MESSAGE, MESSAGE_HEAD
 from netdaemon.wire.records import Pty, Scope, State
 from netdaemon.wire.specs import WAIT_MAX, WATCHDOG_MIN, Log, Policy, Ready, Restart, Step
 from netdaemon.wire.told import Happening, ProcessRecord, Stats
+from netdaemon.wire.whom import CAPABILITIES, CGROUP, ID_MAX, LIMIT_MAX, LIMITS, Profile, RunAs, Sandbox
 from tests.wire import strategies
 
 
@@ -252,8 +253,22 @@ def largest() -> Start:
         "watchdog": WAIT_MAX,
         "log": Log(path="/" + "l" * (specs.LOG_PATH_MAX - 1), age=specs.LOG_AGE_MAX),
         "cwd": "/",
+        "run_as": RunAs(
+            user="u" * 255,
+            group="g" * 255,
+            groups=("s" * 255, "t"),
+            umask=0,
+            nice=0,
+            oom_score_adj=0,
+            no_new_privs=True,
+            capabilities=CAPABILITIES,
+        ),
+        "limits": tuple(f"{name}={LIMIT_MAX}:{LIMIT_MAX}" for name in LIMITS),
+        "cgroup": tuple(f"{name}={10000 if name == 'cpu.weight' else LIMIT_MAX}" for name in CGROUP),
+        "sandbox": Sandbox(profile=Profile.PRIVATE, writable=("/" * 1000, "/" * 1000)),
     }
     used = sum(len(label) + 4 for label in rest["labels"]) + 1 + 4 + 1000 + 4 + 16 * specs.STEP_TEXT_MAX
+    used += 255 + 1 + 2 * 4 + sum(len(one) + 4 for one in CAPABILITIES) + 4 + 2000 + 2 * 4
     return Start(argv=("a" * (RECORD_WORDS_MAX - used - 4),), **rest)
 
 
@@ -275,6 +290,8 @@ def test_the_largest_process_fits_into_every_message_that_tells_it() -> None:
         failures=1,
         due=1,
         step="\U0001f600" * 100,
+        uid=ID_MAX,
+        gid=ID_MAX,
         **{
             name: getattr(asked, name)
             for name in (
@@ -290,6 +307,10 @@ def test_the_largest_process_fits_into_every_message_that_tells_it() -> None:
                 "ready",
                 "watchdog",
                 "log",
+                "run_as",
+                "limits",
+                "cgroup",
+                "sandbox",
             )
         },
     )
@@ -312,8 +333,16 @@ def test_the_largest_process_fits_into_every_message_that_tells_it() -> None:
         lambda asked: {"cwd": "/a"},
         lambda asked: {"pty": Pty(term=asked.pty.term + "t")},
         lambda asked: {"stop": (*asked.stop[:16], Step(stdin=b"\0"))},
+        lambda asked: {"run_as": dataclasses.replace(asked.run_as, groups=("s" * 255, "tt"))},
+        # One word less, the same and a byte more.
+        lambda asked: {
+            "run_as": dataclasses.replace(asked.run_as, chroot="/"),
+            "sandbox": None,
+            "cwd": "/" * 2008 + "/",
+        },
+        lambda asked: {"sandbox": dataclasses.replace(asked.sandbox, writable=("/" * 1000, "/" * 1001))},
     ],
-    ids=["argv", "labels", "cwd", "pty", "stop"],
+    ids=["argv", "labels", "cwd", "pty", "stop", "groups", "chroot", "writable"],
 )
 def test_a_process_that_is_larger_is_refused(more: Callable[[Any], dict[str, Any]]) -> None:
     """By one byte, wherever it is."""
