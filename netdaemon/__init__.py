@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from netdaemon.wire.specs import Step as Step
     from netdaemon.wire.told import Happening as Happening
     from netdaemon.wire.told import Stats as Stats
+    from netdaemon.wire.whom import Profile as Profile
+    from netdaemon.wire.whom import RunAs as RunAs
+    from netdaemon.wire.whom import Sandbox as Sandbox
 
 # Where each name is: it is loaded when it is asked for, so that scripts that use the rest need not have Twisted.
 _PLACES = {
@@ -53,6 +56,9 @@ _PLACES = {
     "Policy": "netdaemon.wire.specs",
     "Ready": "netdaemon.wire.specs",
     "Log": "netdaemon.wire.specs",
+    "RunAs": "netdaemon.wire.whom",
+    "Sandbox": "netdaemon.wire.whom",
+    "Profile": "netdaemon.wire.whom",
 }
 
 

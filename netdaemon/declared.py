@@ -8,9 +8,12 @@ from typing import Any, TypedDict
 
 from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
-from netdaemon.wire.whom import Profile, RunAs, Sandbox
+from netdaemon.wire.whom import Profile, RunAs, Sandbox, check_cgroup, check_limits
 
 OsText = str | bytes
+
+# A number, or "unlimited".
+Limit = int | str
 
 
 class Declared(TypedDict, total=False):
@@ -48,7 +51,7 @@ class Declared(TypedDict, total=False):
     watchdog: int | None
     log: Log | OsText | None
     run_as: RunAs | str | int | None
-    limits: Mapping[str, int | str | tuple[int | str, int | str]] | None
+    limits: Mapping[str, Limit | tuple[Limit, Limit]] | None
     cgroup: Mapping[str, int | str] | None
     sandbox: Sandbox | Profile | str | None
 
@@ -128,27 +131,54 @@ def _log(log: Log | OsText) -> Log:
 
 
 def _run_as(run_as: RunAs | str | int) -> RunAs:
-    return run_as if isinstance(run_as, RunAs) else RunAs(user=str(run_as))
+    if isinstance(run_as, RunAs):
+        return run_as
+    if isinstance(run_as, bool) or not isinstance(run_as, str | int):
+        raise TypeError(f"run_as is a netdaemon.RunAs, or a user's name or number, and not {run_as!r}")
+    return RunAs(user=str(run_as))
 
 
-def _limits(limits: Mapping[str, int | str | tuple[int | str, int | str]]) -> tuple[str, ...]:
-    return tuple(
-        f"{name}={value[0]}:{value[1]}" if isinstance(value, tuple) else f"{name}={value}"
-        for name, value in limits.items()
-    )
+def _limits(limits: Mapping[str, Limit | tuple[Limit, Limit]]) -> tuple[str, ...]:
+    terms = []
+    for name, value in _named("limits", limits):
+        both = value if isinstance(value, tuple | list) else (value,)
+        if len(both) not in (1, 2):
+            raise ValueError(f"limits: {name} is {value!r}; it is one limit, or two: the soft and the hard one")
+        terms.append(f"{name}=" + ":".join(_amount("limits", name, one) for one in both))
+    check_limits(tuple(terms))
+    return tuple(terms)
 
 
 def _cgroup(cgroup: Mapping[str, int | str]) -> tuple[str, ...]:
-    return tuple(f"{name}={value}" for name, value in cgroup.items())
+    terms = tuple(f"{name}={_amount('cgroup', name, value)}" for name, value in _named("cgroup", cgroup))
+    check_cgroup(terms)
+    return terms
+
+
+def _named(field: str, values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{field} is a mapping of names to values, and not {values!r}")
+    return values.items()
+
+
+def _amount(field: str, name: str, value: int | str) -> str:
+    """A number or a word; True is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{field}: {name} is {value!r}, which is neither a number nor a word")
+    return str(value)
 
 
 def _sandbox(sandbox: Sandbox | Profile | str) -> Sandbox:
     if isinstance(sandbox, Sandbox):
         return sandbox
-    words = [profile.value for profile in Profile]
-    if not isinstance(sandbox, Profile) and sandbox not in words:
-        raise ValueError(f"sandbox is {sandbox!r}, and {', '.join(words)} is allowed")
-    return Sandbox(profile=Profile(sandbox))
+    if not isinstance(sandbox, Profile):
+        words = [profile.value for profile in Profile]
+        if not isinstance(sandbox, str):
+            raise TypeError(f"sandbox is a netdaemon.Sandbox, a Profile or its word, and not {sandbox!r}")
+        if sandbox not in words:
+            raise ValueError(f"sandbox is {sandbox!r}, and {', '.join(words)} is allowed")
+        sandbox = Profile(sandbox)
+    return Sandbox(profile=sandbox)
 
 
 # What is not as the wire has it.

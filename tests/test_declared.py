@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from netdaemon.declared import argv_of, declared, os_text, steps_of
+from netdaemon.declared import Declared, argv_of, declared, os_text, steps_of
 from netdaemon.errors import BadRequest
 from netdaemon.wire.records import Pty
 from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,27 @@ from netdaemon.wire.specs import Log, Policy, Ready, Restart, Step
         ("log", "/var/log/x", Log(path="/var/log/x")),
         ("log", b"/\xff", Log(path="/\udcff")),
         ("log", Log(path="/x", files=2), Log(path="/x", files=2)),
+        ("run_as", "games", RunAs(user="games")),
+        ("run_as", 992, RunAs(user="992")),
+        ("run_as", 0, RunAs(user="0")),
+        ("run_as", RunAs(nice=5), RunAs(nice=5)),
+        ("limits", {"nofile": 1024, "core": "unlimited"}, ("nofile=1024", "core=unlimited")),
+        ("limits", {"nproc": (100, 200), "cpu": ("1", "unlimited")}, ("nproc=100:200", "cpu=1:unlimited")),
+        ("limits", {"nproc": [100, 200], "as": "5:6"}, ("nproc=100:200", "as=5:6")),
+        ("limits", {}, ()),
+        (
+            "cgroup",
+            {"memory.max": 1 << 29, "cpu.max": "50000/100000"},
+            ("memory.max=536870912", "cpu.max=50000/100000"),
+        ),
+        ("cgroup", {}, ()),
+        ("sandbox", "private", Sandbox(profile=Profile.PRIVATE)),
+        ("sandbox", Profile.PRIVATE, Sandbox(profile=Profile.PRIVATE)),
+        (
+            "sandbox",
+            Sandbox(profile=Profile.PRIVATE, network=True),
+            Sandbox(profile=Profile.PRIVATE, network=True),
+        ),
         ("watchdog", 500, 500),
         ("name", "n", "n"),
         ("merge", False, False),
@@ -42,7 +64,7 @@ def test_what_comes_of_it(name: str, value: object, made: object) -> None:
 
 
 def test_nothing_is_nothing() -> None:
-    names: dict[str, Any] = dict.fromkeys(("path", "env", "labels", "pty", "stop", "restart", "ready", "log", "name"))
+    names: dict[str, Any] = dict.fromkeys(Declared.__annotations__)
     assert declared(names) == names
     assert declared({}) == {}
 
@@ -60,6 +82,29 @@ def test_nothing_is_nothing() -> None:
         ("ready", "listening", TypeError),
         ("log", 3, TypeError),
         ("log", "relative", BadRequest),
+        ("run_as", True, TypeError),
+        ("run_as", b"games", TypeError),
+        ("run_as", -1, BadRequest),
+        ("run_as", 4294967295, BadRequest),
+        ("run_as", "a b", BadRequest),
+        ("limits", ("nofile=1",), TypeError),
+        ("limits", "nofile=1", TypeError),
+        ("limits", {"nofile": True}, TypeError),
+        ("limits", {"nofile": None}, TypeError),
+        ("limits", {"nofile": 1.5}, TypeError),
+        ("limits", {"nofile": (1, False)}, TypeError),
+        ("limits", {"nofile": ()}, ValueError),
+        ("limits", {"nofile": (1, 2, 3)}, ValueError),
+        ("limits", {"nofile": (2, 1)}, BadRequest),
+        ("limits", {"nofile": -1}, BadRequest),
+        ("limits", {"files": 1}, BadRequest),
+        ("cgroup", ["memory.max=1"], TypeError),
+        ("cgroup", {"memory.max": True}, TypeError),
+        ("cgroup", {"memory.max": 0.5}, TypeError),
+        ("cgroup", {"memory.max": "512M"}, BadRequest),
+        ("cgroup", {"memory.min": 1}, BadRequest),
+        ("sandbox", True, TypeError),
+        ("sandbox", "public", ValueError),
     ],
 )
 def test_what_cannot_be(name: str, value: object, error: type[Exception]) -> None:
