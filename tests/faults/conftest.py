@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -42,3 +43,12 @@ def fresh(tmp_path: Path) -> Iterator[RunningDaemon]:
     text = running.log.read_text(errors="replace")
     assert "Traceback" not in text, text
     assert "Unhandled" not in text, text
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as this user may have: a thousand clients are in this one process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from tests.faults.wire import Wire, descriptors, memory
+from tests.faults.wire import Wire, daemon_of, descriptors, memory
 from tests.support import RunningDaemon
 
 # The name under which a test's report has its rows.
@@ -68,9 +66,9 @@ class Trial:
             wire = Wire(self._path)
         except OSError:
             return None
-        raw = wire.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid = daemon_of(wire)
         wire.close()
-        return int(struct.unpack("3i", raw)[0])
+        return pid
 
 
 def at_rest(pid: int, most: int) -> int:

@@ -20,6 +20,7 @@ from netdaemon.errors import ConversationAborted, Refusal, StdinFull
 from netdaemon.wire.answers import Attached, Ok, Output, Taken
 from netdaemon.wire.commands import FOR_EVER, Data, Flow, Info, Inspect, Kill, List, Remove, Start, Wait
 from netdaemon.wire.records import Scope
+from tests.faults.conftest import Trials
 from tests.faults.test_output import FLOOD
 from tests.faults.wire import PATH, PATIENCE, Wire, cpu, descriptors, eventually
 from tests.support import LONG, Figure, RunningDaemon, running_daemon, wait_for_hello
@@ -42,40 +43,43 @@ def cramped(tmp_path: Path) -> Iterator[RunningDaemon]:
     assert "Traceback" not in running.log.read_text(errors="replace")
 
 
-def test_few_descriptors(cramped: RunningDaemon, figure: Figure) -> None:
+def test_few_descriptors(cramped: RunningDaemon, figure: Figure, trial: Trials) -> None:
     """300 clients where 256 descriptors are: the rest are told, nobody is burnt, and processes still start."""
-    wires, refused = [], 0
-    for _ in range(300):
-        try:
-            wires.append(Wire(cramped.path))
-        except ConversationAborted as error:
-            assert "clients are connected, and that is the daemon's limit" in str(error)
-            refused += 1
-    assert refused
-    info = wires[0].ask(Info())
-    assert len(wires) == info.limits.clients
-    before = cpu(cramped.process.pid)
-    time.sleep(1)
-    burnt = cpu(cramped.process.pid) - before
-    started = 0
-    while True:
-        reply = wires[started % len(wires)].ask(Start(argv=("cat",), env=(PATH,), attach=True))
-        if isinstance(reply, Refusal):
-            break
-        assert isinstance(reply, Attached)
-        started += 1
-    assert reply.code == "limit-reached", reply
-    assert started == info.limits.processes
-    used = descriptors(cramped.process.pid)
-    figure(f"300 clients, {FEW} descriptors: let in / told that it is full", f"{len(wires)} / {refused}", "told")
-    figure(f"300 clients, {FEW} descriptors: processor time then", f"{burnt:.0%}", "< 5 %")
-    figure(f"300 clients, {FEW} descriptors: processes that start then", started, ">= 1")
-    figure(f"300 clients, {FEW} descriptors: in use then", used, f"< {FEW}")
-    assert started >= 1
-    assert used < FEW
-    assert burnt < 0.5
-    for wire in wires:
-        wire.close()
+    with trial(cramped, f"300 clients, {FEW} descriptors") as line:
+        wires, refused = [], 0
+        for _ in range(300):
+            try:
+                wires.append(Wire(cramped.path))
+            except ConversationAborted as error:
+                assert "clients are connected, and that is the daemon's limit" in str(error)
+                refused += 1
+        assert refused
+        info = wires[0].ask(Info())
+        assert len(wires) == info.limits.clients
+        before = cpu(cramped.process.pid)
+        time.sleep(1)
+        burnt = cpu(cramped.process.pid) - before
+        started = 0
+        while True:
+            reply = wires[started % len(wires)].ask(Start(argv=("cat",), env=(PATH,), attach=True))
+            if isinstance(reply, Refusal):
+                break
+            assert isinstance(reply, Attached)
+            started += 1
+        assert reply.code == "limit-reached", reply
+        assert started == info.limits.processes
+        used = descriptors(cramped.process.pid)
+        figure(f"300 clients, {FEW} descriptors: let in / told that it is full", f"{len(wires)} / {refused}", "told")
+        figure(f"300 clients, {FEW} descriptors: processor time then", f"{burnt:.0%}", "< 5 %")
+        figure(f"300 clients, {FEW} descriptors: processes that start then", started, ">= 1")
+        figure(f"300 clients, {FEW} descriptors: in use then", used, f"< {FEW}")
+        assert started >= 1
+        assert used < FEW
+        assert burnt < 0.5
+        for wire in wires:
+            wire.close()
+        line.count = 300
+        line.outcome = f"{len(wires)} let in, {refused} told, {started} starts, {burnt:.0%} CPU"
 
 
 def test_no_descriptors_at_all(fresh: RunningDaemon, figure: Figure) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,15 +20,6 @@ MEBIBYTE = 1 << 20
 
 # Seconds without any progress after which a sender is taken to be held back.
 STALLED = 0.5
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    """As many as this user may have: a thousand clients are in this one process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Highest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,12 @@ class Wire:
 
     def close(self) -> None:
         self.sock.close()
+
+
+def daemon_of(wire: Wire) -> int:
+    """The pid of the daemon at the other end."""
+    raw = wire.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", raw)[0])
 
 
 class Followed:
