@@ -236,7 +236,8 @@ def json_text(value: Any, indent: int | None = 2) -> str:
     """*value* as JSON, ASCII only: whatever is in it, any terminal and any program can take it."""
     import json
 
-    return json.dumps(value, indent=indent) + "\n"
+    # DEL is ASCII, and the one control character that JSON lets pass.
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f") + "\n"
 
 
 class NobodyReads(Exception):

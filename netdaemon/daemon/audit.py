@@ -22,7 +22,12 @@ TELL_AGAIN = 60.0
 _log = Logger()
 
 # All that is not ASCII is escaped, and so is every control character: a line is a line, whatever stands in it.
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+_json = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+def _encode(line: dict[str, Any]) -> str:
+    # DEL is ASCII, and the one control character that JSON lets pass.
+    return _json(line).replace("\x7f", "\\u007f")
 
 
 class Audit:

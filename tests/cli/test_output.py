@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netdaemon.cli import output, quick
@@ -48,6 +49,16 @@ def test_visible_text_can_be_printed_and_has_no_controls(text: str) -> None:
     told = output.visible(text)
     told.encode("utf-8")
     assert not any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in told)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec=None), max_size=20))
+@example("\x7f")
+def test_json_can_be_printed_and_says_the_same(text: str) -> None:
+    told = output.json_text({text: [text]}, indent=None)
+    assert told.rstrip("\n").isascii()
+    assert told.rstrip("\n").isprintable()
+    assert json.loads(told) == {text: [text]}
 
 
 @settings(deadline=None)
