@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +22,7 @@ from netdaemon.daemon.judging import subject_of
 from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
 from netdaemon.daemon.records import check_generation, record_of
 from netdaemon.daemon.starting import Starter
-from netdaemon.errors import AlreadyExited, BadRequest, Denied, LimitReached, SpecDiffers, UnknownChannel
+from netdaemon.errors import AlreadyExited, BadRequest, Denied, LimitReached, NameTaken, SpecDiffers, UnknownChannel
 from netdaemon.logs.files import check_path
 from netdaemon.patterns import Pattern
 from netdaemon.policy.judged import Subject, tenant_of
@@ -131,12 +132,13 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
         if known is None:
             _check_processes(daemon, peer, identity.owner, tenant)
 
-    launching = daemon.table.start(
-        request,
-        Starter(str(peer.principal), tenant, check),
-        # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
-        passing=peer.connection.version == 1,
-    )
+    with _not_telling_who(daemon, peer):
+        launching = daemon.table.start(
+            request,
+            Starter(str(peer.principal), tenant, check),
+            # Those of version 1 disappear when they have exited and nobody is attached, as in 2009.
+            passing=peer.connection.version == 1,
+        )
 
     def started(process: Process) -> Reply:
         if request.attach:
@@ -482,10 +484,22 @@ def change(daemon: DaemonService, peer: Peer, id: int, request: Change) -> Answe
         daemon.judge.require_start(peer.principal, identity)
         _check_declared(request, process.identity.log)
 
-    restart = daemon.table.change(process, request, str(peer.principal), check)
+    with _not_telling_who(daemon, peer):
+        restart = daemon.table.change(process, request, str(peer.principal), check)
     # Others may not see it any more.
     daemon.rejudge(process)
     return Changed(process=process.record(), restart=restart)
+
+
+@contextmanager
+def _not_telling_who(daemon: DaemonService, peer: Peer) -> Iterator[None]:
+    """A name that is taken by what one may not see is taken, and nothing else is told of that."""
+    try:
+        yield
+    except NameTaken as error:
+        if error.process is None or daemon.judge.sees(peer.principal, subject_of(_known(daemon, error.process))):
+            raise
+        raise NameTaken("this name is in use, for what you may not see; take another", field="name") from None
 
 
 def _check_declared(request: Start | Change, log: Log | None) -> None:
