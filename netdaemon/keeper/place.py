@@ -12,8 +12,14 @@ import sys
 def bind(path: str) -> socket.socket:
     """Listen at *path*, for this user alone.
 
-    :raises OSError: EADDRINUSE where somebody answers there.
+    :raises OSError: EADDRINUSE where somebody answers there, or something is that is no socket.
     """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            # Whoever connects to it is told the same as of a socket without a listener, and it is not ours to remove.
+            raise OSError(errno.EADDRINUSE, "there is something, and it is no socket; it was left alone", path)
+    except FileNotFoundError:
+        pass
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         try:
             probe.connect(path)
