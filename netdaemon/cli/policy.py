@@ -200,6 +200,9 @@ def _start(judged_by: FilePolicy, said: dict[str, Any], **known: Any) -> Sketch:
     check_limits(said["limits"])
     check_cgroup(cgroup)
     profile = said["sandbox"]
+    profiles = [one.value for one in Profile]
+    if profile is not None and profile not in profiles:
+        raise ValueError(f"--sandbox is {profile!r}, and there is {', '.join(profiles)}")
     if profile is None and (said["network"] or said["writable"]):
         raise ValueError("--network and --writable are about a --sandbox")
     return Sketch(
@@ -212,7 +215,7 @@ def _start(judged_by: FilePolicy, said: dict[str, Any], **known: Any) -> Sketch:
             user=said["user"],
             group=said["group"],
             groups=groups,
-            umask=None if said["umask"] is None else int(said["umask"], 8),
+            umask=None if said["umask"] is None else _octal(said["umask"]),
             chroot=said["chroot"],
             nice=said["nice"],
             oom_score_adj=said["oom_score_adj"],
@@ -233,6 +236,13 @@ def _list(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return () if text == "none" else tuple(text.split(","))
+
+
+def _octal(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise ValueError(f"--umask is {text!r}; it is written in octal digits, as 027") from None
 
 
 def _in_bytes(term: str) -> str:

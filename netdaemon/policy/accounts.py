@@ -73,15 +73,17 @@ def own_groups(uid: int) -> tuple[int, ...]:
     return (entry.pw_gid, *(one for one in others if one != entry.pw_gid))
 
 
-def account_of(user: str | None, group: str | None, groups: Sequence[str] | None, own: Account) -> Account:
-    """What a start comes to that names these; what is left out is the user's own.
+def account_of(user: str | None, group: str | None, groups: Sequence[str] | None, own: Account) -> Account | None:
+    """What a start comes to that names these, at a daemon that runs as *own*; None: it names none.
+
+    What is left out is the user's own; where only groups are named, it is no others.
 
     :raises LookupError: there is no such user or group, or the user has none of its own and none is said.
     """
     if user is None and group is None and groups is None:
-        return own
+        return None
     uid = own.uid if user is None else uid_of(user)
-    usual = (own.gid, *own.groups) if user is None else own_groups(uid)
+    usual = (own.gid,) if user is None else own_groups(uid)
     if group is None and not usual:
         raise LookupError(f"uid {uid} has no entry in the user database; say its group, too")
     gid = usual[0] if group is None else gid_of(group)
