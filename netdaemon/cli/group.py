@@ -13,6 +13,7 @@ from netdaemon.cli import (
     applying,
     completion,
     happening,
+    keys,
     looking,
     managing,
     output,
@@ -23,14 +24,15 @@ from netdaemon.cli import (
     top,
 )
 from netdaemon.cli.failure import Failure, explain
-from netdaemon.cli.options import reach_of
+from netdaemon.cli.options import complete_daemon, reach_of
 from netdaemon.cli.reach import Reach
 from netdaemon.errors import NetdaemonError
 
 EPILOG = """\
 PROCESS is an id, a name, or the beginning of an id that no other begins with; where there may be several, a pattern,
 too, or in its place -l KEY=VALUE or --all. The daemon's socket is the one that --socket or NETDAEMON_SOCKET names, else
-the user's own; if nothing answers there, a daemon is started.
+the user's own; if nothing answers there, a daemon is started. A daemon of another machine is named by --connect or
+NETDAEMON_CONNECT, or as the default in ~/.config/netdaemon/config.toml.
 
 Exit codes: 0 done; 1 denied (policy explain); 124 given up (--timeout); 125 ndtool failed or the daemon refused (usage,
 no daemon, connection lost); 126 program not executable; 127 program not found; 128+N ended or detached by signal N.
@@ -39,7 +41,7 @@ start, attach and wait give the process's own.
 
 
 # Options of ndtool itself.
-BEFORE = ("--socket", "--no-autostart", "--no-reconnect")
+BEFORE = ("--socket", "--connect", "--token-file", "--no-autostart", "--no-reconnect")
 
 # What the commands of our peers are called here.
 ELSEWHERE = {
@@ -81,18 +83,37 @@ class Ndtool(click.Group):
     invoke_without_command=True,
 )
 @click.option("--socket", metavar="PATH", help="The daemon's socket. Default: $NETDAEMON_SOCKET, or the user's own.")
+@click.option(
+    "--connect",
+    metavar="NAME|HOST:PORT",
+    shell_complete=complete_daemon,
+    help="A daemon by its name in the file of daemons, or where it listens by TLS. Default: $NETDAEMON_CONNECT.",
+)
+@click.option("--token-file", metavar="FILE", help="Show the daemon the token in FILE, besides.")
 @click.option("--json", "as_json", is_flag=True, help="Print records, and errors on stderr, as JSON.")
 @click.option("--no-autostart", is_flag=True, help="Do not start a daemon if none answers.")
 @click.option("--no-reconnect", is_flag=True, help="Fail if the daemon goes, rather than wait for the next one.")
 @click.version_option(netdaemon.__version__, message="ndtool %(version)s")
 @click.pass_context
-def ndtool(context: click.Context, socket: str | None, as_json: bool, no_autostart: bool, no_reconnect: bool) -> None:
+def ndtool(
+    context: click.Context,
+    socket: str | None,
+    connect: str | None,
+    token_file: str | None,
+    as_json: bool,
+    no_autostart: bool,
+    no_reconnect: bool,
+) -> None:
     """Start, watch, feed and signal long-lived programs.
 
     They run under a daemon, and go on when ndtool and the terminal are gone.
     """
     reach = reach_of(context)
+    if socket is not None and connect is not None:
+        raise click.UsageError("--socket and --connect name two daemons; say one of them", context)
     reach.socket = socket
+    reach.place = connect
+    reach.token_file = token_file
     reach.json = reach.json or as_json
     reach.autostart = not no_autostart
     reach.reconnect = not no_reconnect
@@ -121,6 +142,7 @@ for command in (
     managing.reload,
     policy.policy,
     acting.shutdown,
+    keys.keys,
     completion.completion,
 ):
     ndtool.add_command(command)

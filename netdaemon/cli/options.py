@@ -10,6 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from netdaemon import defaults
+from netdaemon.cli.failure import Failure
+from netdaemon.cli.named import known, target
 from netdaemon.cli.reach import Reach
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +41,15 @@ def complete_process(context: click.Context, parameter: click.Parameter, incompl
     """The processes whose name or id begins like that. Never starts a daemon."""
     from netdaemon.cli import quick
 
-    socket = context.find_root().params.get("socket") or defaults.named_socket()
+    said = context.find_root().params
+    try:
+        meant = target(said.get("socket"), said.get("connect"))
+    except Failure:
+        return []
+    if meant.place is not None:
+        # Over a network it may take longer than a key may.
+        return []
+    socket = meant.socket
     if socket is None:
         socket = defaults.default_socket()
         try:
@@ -47,6 +57,11 @@ def complete_process(context: click.Context, parameter: click.Parameter, incompl
         except OSError:
             return []
     return [CompletionItem(name, help=what) for name, what in quick.names(socket) if name.startswith(incomplete)]
+
+
+def complete_daemon(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The daemons that have names."""
+    return [CompletionItem(name) for name in known() if name.startswith(incomplete)]
 
 
 def seconds_option(what: str) -> Callable[[F], F]:

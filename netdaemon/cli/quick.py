@@ -17,6 +17,8 @@ from typing import Any
 import netdaemon
 from netdaemon import defaults
 from netdaemon.cli import output
+from netdaemon.cli.failure import Failure
+from netdaemon.cli.named import CONNECT_VARIABLE, config_path, target
 from netdaemon.wire.box import decode_box, encode_box
 
 _LIST = 0x0103
@@ -249,6 +251,28 @@ def listing(records: Sequence[output.Plain], *, as_json: bool, labels: bool = Fa
     return output.process_table(records, columns, time.time(), labels=labels, colours=colours)
 
 
+def _path() -> str:
+    """The socket where none is named.
+
+    :raises OutOfTheOrdinary: the daemon is somewhere else, or something has to be said besides.
+    """
+    if os.environ.get(CONNECT_VARIABLE):
+        raise OutOfTheOrdinary
+    path = defaults.named_socket()
+    if path is None and os.path.exists(config_path()):
+        try:
+            meant = target(None, None)
+        except Failure as error:
+            raise OutOfTheOrdinary from error
+        if meant.place is not None or meant.token is not None:
+            raise OutOfTheOrdinary
+        path = meant.socket
+    if path is None:
+        path = defaults.default_socket()
+        defaults.check_directory(os.path.dirname(path))
+    return path
+
+
 def run(arguments: Sequence[str]) -> bool:
     """``ndtool list`` in its plain forms; False if *arguments* are something else, or anything is wrong.
 
@@ -275,10 +299,9 @@ def run(arguments: Sequence[str]) -> bool:
     if not words or words[0] != "list":
         return False
     try:
-        if path is None and defaults.named_socket() is None:
-            path = defaults.default_socket()
-            defaults.check_directory(os.path.dirname(path))
-        text = listing(processes(path or defaults.socket_path(), words[1:]), as_json=as_json)
+        if path is None:
+            path = _path()
+        text = listing(processes(path, words[1:]), as_json=as_json)
     except (OutOfTheOrdinary, OSError):
         return False
     output.write(text)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import netdaemon
 from netdaemon import defaults
 from netdaemon.cli.failure import Failure
+from netdaemon.cli.named import Target, target
 
 if TYPE_CHECKING:
     from netdaemon.blocking import Client
@@ -33,6 +34,8 @@ class Reach:
     """What the options before the command say.
 
     :ivar socket: the socket that was named, or None.
+    :ivar place: the daemon that was named instead, by a name in the file or as host:port, or None.
+    :ivar token_file: where the token is that is to be shown, or None.
     :ivar json: whether to print for programs.
     :ivar autostart: whether to start a daemon where none answers.
     :ivar reconnect: whether to wait for the next daemon when the connection to one is lost.
@@ -40,18 +43,32 @@ class Reach:
 
     def __init__(self) -> None:
         self.socket: str | None = None
+        self.place: str | None = None
+        self.token_file: str | None = None
         self.json = False
         self.autostart = True
         self.reconnect = True
 
+        self._target: Target | None = None
+
+    @property
+    def target(self) -> Target:
+        """The daemon that is meant.
+
+        :raises Failure: there is no such daemon, or something is wrong with what the file says of it.
+        """
+        if self._target is None:
+            self._target = target(self.socket, self.place, self.token_file)
+        return self._target
+
     @property
     def named(self) -> str | None:
-        """The socket that was named, by option or by environment."""
-        return self.socket or defaults.named_socket()
+        """The socket or place that was named, by option, environment or file."""
+        return self.target.socket or self.target.place
 
     @property
     def path(self) -> str:
-        """The socket."""
+        """The socket, or ``host:port``."""
         return self.named or defaults.default_socket()
 
     def connect(self, *, autostart: bool = True) -> WaitingClient:
@@ -64,6 +81,8 @@ class Reach:
         if client is not None:
             return client
         path = self.path
+        if self.target.place is not None:
+            raise Failure(f"no daemon answers at {path}", "does one run there, with --listen?", word="connect-failed")
         from shlex import join
 
         from netdaemon.cli.autostart import twistd
@@ -80,6 +99,9 @@ class Reach:
 
     def keeper(self) -> int | None:
         """The pid of the keeper that has processes for the next daemon at the socket, if there is one."""
+        if self.target.place is not None:
+            # That machine's affair.
+            return None
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             try:
                 sock.connect(self.path + defaults.KEEPER_SUFFIX)
@@ -109,19 +131,29 @@ class Reach:
         )
 
     def try_connect(self) -> WaitingClient | None:
-        """A client, or None if nobody listens at the socket."""
+        """A client, or None if nobody listens there."""
         from netdaemon.blocking.client import connect_as
         from netdaemon.cli.waiting import WaitingClient
-        from netdaemon.errors import ConnectFailed
+        from netdaemon.errors import ConnectFailed, Untrusted
 
-        path = self.path
+        path, meant = self.path, self.target
         directory = os.path.dirname(path)
         try:
+            if meant.place is not None:
+                return connect_as(
+                    WaitingClient,
+                    "tls:" + meant.place,
+                    credentials=meant.credentials,
+                    token=meant.token,
+                    program=f"ndtool/{netdaemon.__version__}",
+                    reconnect=self.reconnect,
+                )
             if self.named is None:
                 self._check_place(directory)
             return connect_as(
                 WaitingClient,
                 path,
+                token=meant.token,
                 program=f"ndtool/{netdaemon.__version__}",
                 reconnect=self.reconnect,
                 # Whose place it is may have changed since.
@@ -131,6 +163,9 @@ class Reach:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _NOBODY:
                 return None
+            if meant.place is not None:
+                hint = "see what a certificate says: ndtool keys show FILE" if isinstance(error, Untrusted) else ""
+                raise Failure(str(error), hint, error=error) from error
             hint = f"is that the socket of a daemon of yours? {defaults.SOCKET_VARIABLE} and --socket name another"
             raise Failure(str(error), hint, error=error) from error
         except FileNotFoundError:

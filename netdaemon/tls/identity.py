@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from service_identity import VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
 from netdaemon.errors import Denied, Untrusted
+from netdaemon.keys.certificates import names_of
 from netdaemon.trust.credentials import Credentials
 from netdaemon.trust.pins import out_of_time, pin_of
 from netdaemon.trust.places import Place
 from netdaemon.trust.words import found_wrong, wrong_host, wrong_pin
-
-# Names of one certificate that are looked at, and the characters of one: who is called more, or longer, is called that
-# for no good reason, and each is told in records and logs.
-NAMES_MOST = 64
-NAME_MOST = 255
-
-
-def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """What a certificate says that its owner is, in its order: ``dns:...``, ``uri:...``, ``email:...``, ``ip:...``.
-
-    Names that are not plain characters are left out: nobody is known by them.
-    """
-    try:
-        said = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return ()
-    names = []
-    for one in list(said)[:NAMES_MOST]:
-        if isinstance(one, x509.DNSName):
-            name = f"dns:{one.value.lower()}"
-        elif isinstance(one, x509.UniformResourceIdentifier):
-            name = f"uri:{one.value}"
-        elif isinstance(one, x509.RFC822Name):
-            name = f"email:{one.value}"
-        elif isinstance(one, x509.IPAddress):
-            name = f"ip:{one.value}"
-        else:
-            continue
-        if len(name) <= NAME_MOST and all("!" <= character <= "~" for character in name):
-            names.append(name)
-    return tuple(names)
 
 
 def client_of(connection: SSL.Connection, *, signed: bool, pins: frozenset[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -1,0 +1,1 @@
+"""Keys and certificates as files: what they say, and making them; knows no connection."""
