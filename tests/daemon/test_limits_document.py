@@ -10,14 +10,12 @@ import netdaemon
 from netdaemon.daemon import outflow, peer, rates, settings
 from netdaemon.daemon.settings import Settings
 from netdaemon.tap import Options
-from netdaemon.tls import listening
 from netdaemon.wire import answers, commands, frame
 
 DOCUMENT = (Path(netdaemon.__file__).parents[1] / "docs" / "limits.rst").read_text(encoding="utf-8")
 
 # Options that are no limits.
-OTHERS = {"socket", "seqpacket", "mode", "state", "policy", "audit", "cgroup", "grace"}
-OTHERS |= {"tls", "tls-cert", "tls-key", "tls-ca", "tls-pins"}
+OTHERS = {"socket", "seqpacket", "listen", "mode", "state", "policy", "audit", "cgroup", "grace"}
 
 
 def rows() -> dict[str, tuple[str, str]]:
@@ -61,7 +59,6 @@ def test_the_defaults() -> None:
         "connections of one user": "half of all",
         "connections kept for root and the daemon's own user": f"{usual.reserved_clients}, or an eighth of all",
         "connections that have not said HELLO": "half of all",
-        "TLS handshakes under way": number(listening.HANDSHAKES),
         "seconds until HELLO": number(peer.HELLO_TIMEOUT),
         "messages before HELLO is answered": f"1 of {number(frame.GREETING_LIMIT)} bytes",
         "bytes of a message": f"{size(frame.MAX_MESSAGE)}, in a packet {size(frame.MAX_PACKET)}",
