@@ -23,6 +23,8 @@ class Clients:
         # Whose those are that were let in, and how many each has.
         self._whose: dict[Peer, str] = {}
         self._each: Counter[str] = Counter()
+        # Those that are being closed: they take nobody's place.
+        self._ended: set[Peer] = set()
 
     @property
     def newcomers(self) -> int:
@@ -40,29 +42,54 @@ class Clients:
         self._newcomers[peer] = None
         most = self._settings.max_newcomers
         if len(self._newcomers) > most:
-            oldest = next(iter(self._newcomers))
-            del self._newcomers[oldest]
-            oldest.crowd_out(f"{most} connections have not said HELLO, and this was the oldest of them; connect again")
+            self._end(next(iter(self._newcomers)), f"{most} connections have not said HELLO, and this was the oldest")
 
     def admit(self, peer: Peer, who: str) -> None:
         """Count *peer* as one of *who*; it may have been another's before it showed a token.
 
         :raises LimitReached: there is no room in all, or for that one.
         """
-        settings = self._settings
-        own = who in settings.own
-        room = settings.max_clients - (0 if own else settings.reserved_clients)
-        if len(self.all) > room:
-            why = "" if room == settings.max_clients else ", but for root and its own user"
-            raise LimitReached(f"{room} clients are connected, and that is the daemon's limit{why}")
-        self._forget(peer)
-        if not own and self._each[who] >= settings.max_clients_each:
+        known = self._forget(peer)
+        try:
+            if who not in self._settings.own:
+                self._check_each(who)
+            if not known:
+                self._make_room(peer, own=who in self._settings.own)
+        except LimitReached:
+            self.refused(peer)
+            raise
+        self._each[who] += 1
+        self._whose[peer] = who
+
+    def _check_each(self, who: str) -> None:
+        if self._each[who] >= self._settings.max_clients_each:
             raise LimitReached(
                 f"{who} has {self._each[who]} connections, and that is the limit for each; "
                 "close one, or have the daemon's --clients-each raised"
             )
-        self._each[who] += 1
-        self._whose[peer] = who
+
+    def _make_room(self, peer: Peer, *, own: bool) -> None:
+        """Where all places are taken, end one that has not said HELLO; one of root's only for another of his."""
+        settings = self._settings
+        room = settings.max_clients - (0 if own else settings.reserved_clients)
+        while len(self.all) - len(self._ended) > room:
+            for one in self._newcomers:
+                if one is not peer and (own or self._whose.get(one) not in settings.own):
+                    self._end(one, f"{room} clients are connected, and this had not said HELLO")
+                    break
+            else:
+                why = "" if room == settings.max_clients else ", but for root and its own user"
+                raise LimitReached(f"{room} clients are connected, and that is the daemon's limit{why}")
+
+    def _end(self, peer: Peer, why: str) -> None:
+        self.refused(peer)
+        peer.crowd_out(f"{why}; connect again")
+
+    def refused(self, peer: Peer) -> None:
+        """It is being closed, and does not count any more."""
+        self._newcomers.pop(peer, None)
+        self._forget(peer)
+        self._ended.add(peer)
 
     def greeted(self, peer: Peer) -> None:
         """It has said HELLO."""
@@ -71,12 +98,16 @@ class Clients:
     def gone(self, peer: Peer) -> None:
         """It is not there any more."""
         self.all.discard(peer)
+        self._ended.discard(peer)
         self._newcomers.pop(peer, None)
         self._forget(peer)
 
-    def _forget(self, peer: Peer) -> None:
+    def _forget(self, peer: Peer) -> bool:
+        """Count it as nobody's; whether it was somebody's."""
         who = self._whose.pop(peer, None)
-        if who is not None:
-            self._each[who] -= 1
-            if not self._each[who]:
-                del self._each[who]
+        if who is None:
+            return False
+        self._each[who] -= 1
+        if not self._each[who]:
+            del self._each[who]
+        return True

@@ -332,7 +332,7 @@ class Peer(TwistedProtocol):
         return False
 
     def crowd_out(self, message: str) -> None:
-        """There is no room for it among those that have not said HELLO."""
+        """There is no room for it, and it has not said HELLO."""
         self._abort(errno.EDQUOT, message, "limit-reached")
 
     def overflow(self) -> None:

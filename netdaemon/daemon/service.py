@@ -306,6 +306,7 @@ class DaemonService(Service):
         self.clients.admit(peer, str(principal))
         decision = self.judge.admit(principal)
         if not decision.allowed and (last or not self.judge.policy.takes_tokens):
+            self.clients.refused(peer)
             self.judge.turned_away(principal, decision.why)
             raise Denied(decision.why)
 

@@ -10,8 +10,11 @@ import time
 
 import pytest
 
+from netdaemon.cli.describing import about_daemon
 from netdaemon.cli.group import ndtool as group
+from netdaemon.wire.answers import DaemonInfo
 from netdaemon.wire.layout import layout
+from netdaemon.wire.records import Counts, Limits
 from netdaemon.wire.told import ProcessRecord
 from tests.cli.support import PATIENCE, Daemon, Ndtool, Terminal, eventually
 
@@ -132,6 +135,47 @@ def test_info(ndtool: Ndtool, daemon: Daemon) -> None:
     assert told["pid"] == daemon.process.pid
     assert told["limits"]["window"] == 524288
     assert told["counts"]["clients"] >= 1
+    limits, counts = told["limits"], told["counts"]
+    each = "for each user but root and the daemon's own"
+    assert facts["running"].endswith(f"of at most {limits['processes']}, {limits['processes_each']} {each}")
+    assert facts["clients"].endswith(f"of at most {limits['clients']}, {limits['clients_each']} {each}")
+    assert facts["newcomers"] == f"0 of at most {limits['newcomers']} have not said HELLO"
+    assert facts["input"] == "at most 16M bytes of unfinished messages"
+    assert facts["rate"] == "no limit"
+    assert (limits["input"], limits["burst"]) == (16 << 20, 5)
+    assert "request_rate" not in limits
+    assert "byte_rate" not in limits
+    assert (counts["newcomers"], counts["slowed"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        ({"request_rate": 4000}, "4000 requests a second for a client, 5 s of it at once; 3 wait"),
+        ({"byte_rate": 1 << 20}, "1M bytes a second for a client, 5 s of it at once; 3 wait"),
+        (
+            {"request_rate": 10, "byte_rate": 1 << 20},
+            "10 requests and 1M bytes a second for a client, 5 s of it at once; 3 wait",
+        ),
+        ({}, "no limit"),
+    ],
+)
+def test_rates_in_words(rates: dict[str, int], words: str) -> None:
+    told = DaemonInfo(
+        version="1",
+        instance="i",
+        pid=1,
+        limits=Limits(input=1 << 20, burst=5, **rates),
+        counts=Counts(slowed=3),
+    )
+    assert re.search(rf"^rate +{re.escape(words)}$", about_daemon(told, "/s"), re.MULTILINE)
+
+
+def test_a_daemon_that_tells_no_rates() -> None:
+    """One of before there were any: nothing is said of what it did not say."""
+    told = about_daemon(DaemonInfo(version="1", instance="i", pid=1, limits=Limits(clients=7)), "/s")
+    assert re.search(r"^clients +0 of at most 7$", told, re.MULTILINE)
+    assert not re.search("^(rate|input|newcomers)", told, re.MULTILINE)
 
 
 # --- start -d, names, prefixes ---

@@ -188,7 +188,7 @@ def test_those_that_say_nothing_make_room_for_the_next() -> None:
         more = [w.client() for _ in range(5)]
         works(w, talking, *more[1:])
         works(w, more[0])
-        assert "3 connections have not said HELLO, and this was the oldest of them" in refused(silent[0])
+        assert "3 connections have not said HELLO, and this was the oldest" in refused(silent[0])
         # Each of the five had said HELLO when the next came.
         assert [one.lost for one in silent] == [True, False, False]
         late = [mute(w) for _ in range(2)]
@@ -200,13 +200,39 @@ def test_those_that_say_nothing_make_room_for_the_next() -> None:
 
 
 def test_by_default_they_have_half() -> None:
-    """So they never keep anybody out."""
+    """And not even that where all places are taken: they never keep anybody out who speaks."""
     with world(clients=20) as w:
         silent = [mute(w) for _ in range(100)]
         assert sum(not one.lost for one in silent) == 10
-        clients = [w.client() for _ in range(11)]
+        clients = [w.client() for _ in range(20)]
         works(w, *clients)
-        assert sum(not one.lost for one in silent) == 9
+        assert all(one.lost for one in silent)
+        assert "20 clients are connected, and this had not said HELLO" in refused(silent[-1])
+        assert "that is the daemon's limit" in refused(w.client())
+        works(w, *clients)
+
+
+def test_others_do_not_push_root_out() -> None:
+    """Who has not said HELLO yet and is root, or the daemon's own user, makes room only for another of these."""
+    with world(clients=8, clients_each=8) as w:
+        open_to_all(w)
+        own, ann = mute(w), mute(w, ANN)
+        bobs = [w.client(uid=BOB) for _ in range(6)]
+        works(w, *bobs)
+        assert (own.lost, ann.lost) == (False, True)
+        assert "7 clients are connected" in refused(w.client(uid=BOB))
+        works(w, w.client(), w.client())
+        assert own.lost
+        works(w, *bobs)
+
+
+def test_whoever_is_denied_pushes_nobody_out() -> None:
+    """However often he comes."""
+    with world(clients=8) as w:
+        silent = [mute(w) for _ in range(4)]
+        for _ in range(50):
+            assert w.client(uid=ANN).lost
+        assert [one.lost for one in silent] == [True, False, False, False]
 
 
 def test_one_before_hello_is_all_that_is_read() -> None:
