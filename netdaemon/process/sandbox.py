@@ -1,8 +1,8 @@
 """A sandbox around a program: the command line of bubblewrap that makes one, and whether it can be had here.
 
-It executes nothing. The child is bubblewrap then, and waits for the program, which is the last process of a pid
-namespace but one: when the program exits, all that it has left is killed by the kernel, and bubblewrap exits with its
-code, or with 128 and the number of the signal that has ended it.
+It executes nothing. The child is bubblewrap then, which waits for the program, and exits with its code, or with 128 and
+the number of the signal that has ended it. What the program leaves lives on in its namespaces, and is known by its
+mark.
 """
 
 from __future__ import annotations
