@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from netdaemon.apply.faults import At
+from netdaemon.apply.tables import Keys, made, place, values_of
 from netdaemon.apply.values import (
-    Reader,
     argument,
     array_of,
     boolean,
@@ -18,13 +16,12 @@ from netdaemon.apply.values import (
     integer,
     of_type,
     os_text,
-    refused,
     signal,
     size,
     table,
     text_within,
 )
-from netdaemon.errors import Refusal
+from netdaemon.apply.whom import cgroup, limits, run_as, sandbox
 from netdaemon.patterns import Pattern
 from netdaemon.wire.commands import KEEP_MAX, KEEP_MIN
 from netdaemon.wire.records import TERMINAL_MAX, Pty, Scope, check_labels
@@ -49,33 +46,8 @@ from netdaemon.wire.specs import (
     milliseconds,
 )
 
-T = TypeVar("T")
-Keys = Mapping[str, Reader[Any]]
-
 # Output is kept in whole pages: said as the daemon tells it, it is the same.
 PAGE = 4096
-
-
-def values_of(keys: Keys, value: Any, at: At, *needed: str) -> dict[str, Any] | None:
-    """The values of a table; None if anything in it is wrong."""
-    before = len(at.faults)
-    values = table(keys, value, at)
-    if values is not None:
-        for name in needed:
-            if name not in value:
-                at.fault(f"it says no {name}")
-    return values if len(at.faults) == before else None
-
-
-def made(declaration: Callable[..., T], values: Mapping[str, Any] | None, at: At) -> T | None:
-    """What the wire declares, of *values*; None if there are none, or it refuses them."""
-    if values is None:
-        return None
-    try:
-        return declaration(**values)
-    except Refusal as error:
-        at.fault(refused(error))
-        return None
 
 
 # --- stop ---
@@ -160,22 +132,11 @@ def _ready(value: Any, at: At) -> Ready | None:
     return made(Ready, values_of(READY_KEYS, value, at), at)
 
 
-# --- paths, log ---
-
-
-def _directory(file: str) -> str:
-    """Where a file is, as the protocol has it whatever the locale is."""
-    return os.fsencode(os.path.dirname(os.path.abspath(file))).decode("utf-8", "surrogateescape")
-
-
-def _place(value: Any, at: At) -> str | None:
-    """A path; if it is relative, from where the file of specs is."""
-    text = os_text(value, at)
-    return None if text is None else os.path.normpath(os.path.join(_directory(at.file), text))
+# --- log ---
 
 
 def _log_path(value: Any, at: At) -> str | None:
-    path = _place(value, at)
+    path = place(value, at)
     if path is not None and value.endswith("/"):
         at.fault("it ends with /; a log is a file")
         return None
@@ -272,7 +233,7 @@ PROCESS_KEYS: Keys = {
     "argv": _argv,
     "command": _command,
     "path": os_text,
-    "cwd": _place,
+    "cwd": place,
     "env": _env,
     "inherit": _inherit,
     "labels": _labels,
@@ -284,6 +245,10 @@ PROCESS_KEYS: Keys = {
     "ready": _ready,
     "watchdog": duration(WATCHDOG_MIN, WAIT_MAX),
     "log": _log,
+    "run_as": run_as,
+    "limits": limits,
+    "cgroup": cgroup,
+    "sandbox": sandbox,
 }
 
 

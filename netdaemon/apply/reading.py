@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from netdaemon.apply.faults import At, Fault, SpecFaults
-from netdaemon.apply.keys import PROCESS_KEYS, SET_KEYS, Keys, made, values_of
+from netdaemon.apply.keys import PROCESS_KEYS, SET_KEYS
+from netdaemon.apply.tables import Keys, made, values_of
 from netdaemon.apply.values import of_type, table
 from netdaemon.errors import Refusal
 from netdaemon.wire.commands import KEY_MAX, Start

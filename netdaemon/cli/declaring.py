@@ -144,7 +144,8 @@ class RestartPolicy(click.ParamType["Restart"]):
 
 
 def _restart(text: str) -> Restart:
-    from netdaemon.apply.keys import RESTART_KEYS, made, values_of
+    from netdaemon.apply.keys import RESTART_KEYS
+    from netdaemon.apply.tables import made, values_of
     from netdaemon.wire.specs import Policy, Restart
 
     policy, *rest = text.split(",")
@@ -186,7 +187,8 @@ class LogFile(click.ParamType["Log"]):
 
 
 def _log(text: str) -> Log:
-    from netdaemon.apply.keys import LOG_KEYS, made, values_of
+    from netdaemon.apply.keys import LOG_KEYS
+    from netdaemon.apply.tables import made, values_of
     from netdaemon.wire.specs import Log
 
     said: dict[str, Any] = {}

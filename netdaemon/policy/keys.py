@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from netdaemon.apply.faults import At
-from netdaemon.apply.keys import Keys, made, values_of
+from netdaemon.apply.tables import Keys, made, values_of
 from netdaemon.apply.values import (
     Reader,
     array_of,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from netdaemon.apply.faults import At, Fault, SpecFaults
-from netdaemon.apply.keys import values_of
 from netdaemon.apply.reading import document_in
+from netdaemon.apply.tables import values_of
 from netdaemon.apply.values import near, of_type, quoted, table
 from netdaemon.policy.doubts import doubts
 from netdaemon.policy.keys import ROLE_KEYS, SCOPE_KEYS, bind_keys, deny_keys, digest, name

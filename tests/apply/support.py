@@ -51,5 +51,9 @@ def record_of(spec: Start, id: str = "", **changes: Any) -> ProcessRecord:
         "ready": spec.ready,
         "watchdog": spec.watchdog,
         "log": spec.log,
+        "run_as": spec.run_as,
+        "limits": spec.limits,
+        "cgroup": spec.cgroup,
+        "sandbox": spec.sandbox,
     }
     return ProcessRecord(**(told | changes))

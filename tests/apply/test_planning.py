@@ -15,6 +15,7 @@ from netdaemon.apply.planning import FIELDS, LATER, PHASES, differing
 from netdaemon.wire.commands import KEEP, Change, Start
 from netdaemon.wire.records import Pty, State
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
+from netdaemon.wire.whom import Profile, RunAs, Sandbox
 from tests.apply.support import record_of
 
 SPEC = Start(
@@ -40,6 +41,10 @@ OTHERS: dict[str, Any] = {
     "ready": Ready(notify=True),
     "watchdog": 1000,
     "log": Log(path="/var/log/web"),
+    "run_as": RunAs(user="games"),
+    "limits": ("nofile=1024",),
+    "cgroup": ("pids.max=100",),
+    "sandbox": Sandbox(profile=Profile.PRIVATE),
 }
 
 
@@ -93,9 +98,9 @@ def test_a_path_and_an_environment_are_told_apart_where_that_can_be_known() -> N
 
 
 def test_several_differences_are_all_told() -> None:
-    spec = replace(SPEC, labels=(), argv=("dog",), log=Log(path="/x"))
+    spec = replace(SPEC, labels=(), argv=("dog",), log=Log(path="/x"), sandbox=OTHERS["sandbox"], limits=("core=0",))
     (action,) = plan([a_set(spec)], [record_of(SPEC)]).actions
-    assert str(action) == "! restart web: argv, labels, log"
+    assert str(action) == "! restart web: argv, labels, log, limits, sandbox"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,7 @@ def test_several_differences_are_all_told() -> None:
         {"merge": False},
         {"stop": USUAL_STOP},
         {"restart": Restart(policy=Policy.ON_FAILURE, codes=(0, 0))},
+        {"run_as": RunAs(no_new_privs=False), "limits": (), "cgroup": ()},
     ],
 )
 def test_what_means_the_same_is_no_difference(changes: dict[str, Any]) -> None:

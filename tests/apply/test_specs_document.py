@@ -16,13 +16,15 @@ from netdaemon.apply.keys import (
     RESTART_KEYS,
     SET_KEYS,
     STEP_KEYS,
-    Keys,
 )
 from netdaemon.apply.planning import _WORDS, Kind
-from netdaemon.apply.reading import FILE_MAX, SET_NAME_MAX
+from netdaemon.apply.reading import FILE_MAX, SET_NAME_MAX, read
+from netdaemon.apply.tables import Keys
+from netdaemon.apply.whom import CGROUP_KEYS, LIMIT_KEYS, RUN_AS_KEYS, SANDBOX_KEYS
 from netdaemon.wire.specs import STEPS_MAX, Policy
 from tests.apply.support import specs_in
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE = (Path(__file__).parents[2] / "docs" / "specs.rst").read_text(encoding="utf-8")
 
 SECTIONS: dict[str, Keys] = {
@@ -33,6 +35,10 @@ SECTIONS: dict[str, Keys] = {
     "``restart``": RESTART_KEYS,
     "``ready``": READY_KEYS,
     "``log``": LOG_KEYS,
+    "``run_as``": RUN_AS_KEYS,
+    "``limits``": LIMIT_KEYS,
+    "``cgroup``": CGROUP_KEYS,
+    "``sandbox``": SANDBOX_KEYS,
 }
 
 
@@ -46,7 +52,7 @@ def section(title: str) -> str:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_the_table_has_every_key_in_order_and_no_other(title: str) -> None:
     _, _, table, _ = re.split(r"^=+ =+ =+\n", section(title), flags=re.MULTILINE)
-    assert re.findall(r"^``(\w+)`` ", table, re.MULTILINE) == list(SECTIONS[title])
+    assert re.findall(r"^``([\w.]+)`` ", table, re.MULTILINE) == list(SECTIONS[title])
 
 
 def test_every_section_is_held_to_the_code() -> None:
@@ -74,3 +80,9 @@ def test_the_example_is_a_file_of_specs(tmp_path: Path) -> None:
     assert example is not None
     found = specs_in(tmp_path, textwrap.dedent(example[1]))
     assert (found.name, [spec.name for spec in found.specs]) == ("games", ["openttd", "minecraft"])
+
+
+@pytest.mark.parametrize("file", sorted(one.name for one in EXAMPLES.glob("*.toml") if one.name != "policy.toml"))
+def test_the_examples_are_files_of_specs(file: str) -> None:
+    (found,) = read(EXAMPLES / file, environ={})
+    assert found.specs
