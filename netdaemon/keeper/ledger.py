@@ -186,5 +186,9 @@ def read_entry(fields: Sequence[bytes], descriptors: Sequence[int]) -> tuple[str
     if len(fields) != len(descriptors) + 2 or not fields[1].isdigit():
         close_all(descriptors)
         raise Torn(f"an entry of {len(fields)} fields with {len(descriptors)} descriptors")
+    if len(set(fields[2:])) != len(descriptors):
+        # One of them would have no owner.
+        close_all(descriptors)
+        raise Torn("an entry that has two descriptors of one name")
     names = (name.decode() for name in fields[2:])
     return fields[0].decode(), int(fields[1]), dict(zip(names, descriptors, strict=True))

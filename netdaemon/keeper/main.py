@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Raised whenever anything in this folder changes: a daemon that finds a lower one here has it execute the newer.
-REVISION = 5
+REVISION = 6
 
 # Entries on their way to a daemon: an ordinary user may have as many descriptors in flight as it may have open.
 BATCH = 16

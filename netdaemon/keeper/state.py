@@ -79,8 +79,16 @@ class State:
         """
         fields = unpack(read_file(file))
         os.close(file)
-        if fields[0] != FORM or len(fields) != 9:
-            raise Torn(f"a state of the form {fields[0]!r}, and {FORM!r} is what is understood")
+        if fields[:1] != [FORM] or len(fields) != 9:
+            raise Torn(f"a state of the form {b''.join(fields[:1])!r}, and {FORM!r} is what is understood")
+        try:
+            return cls._of(fields)
+        except (ValueError, OSError) as error:
+            # No number where one should be, or that of no descriptor of ours.
+            raise Torn(f"a state that cannot be: {error}") from error
+
+    @classmethod
+    def _of(cls, fields: list[bytes]) -> State:
         _, path, instance, listener, told, entries, dying, started, always = fields
         ledger = Ledger()
         for entry in unpack(entries):

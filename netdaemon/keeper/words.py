@@ -160,10 +160,13 @@ def sync(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) 
 
 
 def several(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
-    """several MESSAGE...: each as if it had come by itself."""
+    """several MESSAGE...: each as if it had come by itself; none of them is ``several``, which would have no end."""
     for word in words:
         try:
-            carry_out(keeper, one, unpack(os.fsencode(word)), [])
+            message = unpack(os.fsencode(word))
+            if message[:1] == [several.__name__.encode()]:
+                raise Torn("several messages within several")
+            carry_out(keeper, one, message, [])
         except (Torn, OSError) as error:
             # It costs the others nothing.
             say(f"daemon {one.pid}: {error}")
