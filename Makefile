@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FIGURES := build/bench.json
 
-.PHONY: demo test lint types unit faults survive bench bench-smoke clean
+.PHONY: demo test lint types unit faults soak fuzz survive bench bench-smoke clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,9 +26,18 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -b -m pytest -n 2 --dist loadfile
 
-# The tests under faults and those with real programs, with the counts that are promised; ends with their figures.
+# The tests under faults and those with real programs, with the counts that are promised; ends with their tables.
 faults: $(READY)
-	NETDAEMON_LONG=1 $(BIN)/python -b -m pytest tests/faults tests/integration
+	NETDAEMON_LONG=1 $(BIN)/python -b -m pytest -n 2 --dist worksteal tests/faults tests/fuzz tests/integration
+
+# Three minutes of everything at once, sampled each second: what grows, and how fast.
+soak: $(READY)
+	$(BIN)/python -b -m tests.faults.soak
+
+# A minute for each reader of what others have written; what fails is written down in fuzz/corpus.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --editable '.[fuzz]' || echo 'there is no atheris for this Python'
+	$(BIN)/python -m fuzz
 
 # Daemon and keeper killed again and again, with the counts that are promised; ends with the figures.
 survive: $(READY)
