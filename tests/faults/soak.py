@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,11 @@ class Watcher:
                 if isinstance(message, Happened) and message.time and message.cursor:
                     self.count += 1
                     self._worst = max(self._worst, time.time() - message.time / 1e6)
+
+    def close(self) -> None:
+        self._wire.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._wire.close()
 
     def worst(self) -> float:
         """By how much an event was late at most since the last time, in milliseconds."""
@@ -169,6 +175,7 @@ def soak(seconds: int) -> tuple[list[Sample], str]:
                 )
         finally:
             visitors.close()
+            watcher.close()
         wire = Wire(running.path)
         running_now = wire.ask(Info()).counts.running
         wire.close()
