@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from netdaemon.keeper import launch
+from netdaemon.keeper import becoming
 from netdaemon.policy.accounts import Numbers
 from netdaemon.policy.bounds import DEFAULT_PATH
 from netdaemon.policy.judging import FilePolicy
@@ -332,7 +332,7 @@ def test_every_key_that_forbids_is_tried() -> None:
 
 
 def test_the_usual_path_is_the_keepers() -> None:
-    assert launch.DEFAULT_PATH.decode() == DEFAULT_PATH
+    assert becoming.DEFAULT_PATH.decode() == DEFAULT_PATH
 
 
 def test_names_are_those_of_the_machine(tmp_path: Path) -> None:
