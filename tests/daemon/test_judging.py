@@ -45,6 +45,7 @@ from netdaemon.wire.commands import (
 )
 from netdaemon.wire.records import Fate, Reason
 from netdaemon.wire.specs import STEP_TEXT_MAX, STEPS_MAX, WAIT_MAX, Step
+from netdaemon.wire.whom import RunAs
 from tests.daemon.support import Bare, World, output_of, world
 from tests.support import Logged
 
@@ -598,3 +599,19 @@ def test_a_renamed_audit_is_begun_anew(stage: Stage) -> None:
     stage.path.rename(stage.path.with_suffix(".1"))
     stage.ask(operator, Reload())
     assert [line["request"] for line in stage.audit()] == ["reload"]
+
+
+def test_the_page_on_it_has_every_key(stage: Stage) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.rst").read_text()
+    player, operator = furnished(stage), stage.client(OPERATOR)
+    stage.ask(player, Stop(process="gone", steps=(Step(signal=15), Step(stdin=b"quit\n"))))
+    for make, _ in NEEDED:
+        stage.ask(operator, make())
+    stage.ask(operator, Start(argv=("a",), path="/bin/a", run_as=RunAs(user="root", chroot="/srv")))
+    stage.rights.out = {PLAYER}
+    stage.client(PLAYER)
+    stage.w.daemon.settle()
+    keys = {key for line in stage.audit() for key in line}
+    assert {"user", "uid", "chroot", "select", "rule", "why", "steps", "hold"} <= keys
+    assert not {key for key in keys if f"``{key}``" not in page}
+    assert not {line["request"] for line in stage.audit() if f"``{line['request']}``" not in page}
