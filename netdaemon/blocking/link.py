@@ -247,7 +247,7 @@ class Link:
             timeout = due
         polled = (self.fileno(), self.wanted)
         if polled != self._polled:
-            if polled[0] == self._polled[0]:
+            if polled[0] == self._polled[0] >= 0:
                 self._poll.modify(*polled)
             else:
                 self._poll = select.poll()

@@ -108,12 +108,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def tls_daemon(directory: Path, keys: Keys, *options: str, inside: Sequence[str] = ()) -> Iterator[TlsDaemon]:
+def tls_daemon(
+    directory: Path, keys: Keys, *options: str, inside: Sequence[str] = (), hosts: Sequence[str] = ()
+) -> Iterator[TlsDaemon]:
     """A daemon with its socket in *directory*, whose mode must be 0700, and a port for "localhost"."""
     policy = directory / "policy.toml"
     policy.write_text(POLICY)
     policy.chmod(0o600)
-    certificate = keys.issue("daemon", "localhost", "127.0.0.1")
+    certificate = keys.issue("daemon", "localhost", "127.0.0.1", *hosts)
     port = free_port()
     files = f"certificate={certificate}:key={certificate}:authority={keys.authority}"
     listen = f"--listen=tls:{port}:interface=0.0.0.0:{files}"
