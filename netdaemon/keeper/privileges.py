@@ -41,8 +41,14 @@ class Privileges:
         self._capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
         # Those that this kernel knows, by number.
         self._known: list[int] = []
-        while len(self._known) < _MOST and self._prctl(_BOUNDING_READ, len(self._known), 0, 0, 0) >= 0:
-            self._known.append(len(self._known))
+        try:
+            while len(self._known) < _MOST:
+                self._done(self._prctl(_BOUNDING_READ, len(self._known), 0, 0, 0))
+                self._known.append(len(self._known))
+        except OSError as error:
+            # So it is said that there are no more.
+            if error.errno != errno.EINVAL:
+                raise
 
     def _done(self, result: int) -> int:
         if result < 0:

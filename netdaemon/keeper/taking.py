@@ -54,7 +54,9 @@ class Taking:
         if whom.no_new_privs or whom.capabilities is not None or self._clears:
             try:
                 self._privileges = Privileges()
-            except (ImportError, OSError, AttributeError) as error:
+            except OSError as error:
+                raise LaunchError(self.stage, error.errno or errno.ENOSYS) from error
+            except (ImportError, AttributeError) as error:
                 raise LaunchError(self.stage, errno.ENOSYS) from error
 
     def take(self, terminal: bool) -> None:
@@ -133,8 +135,8 @@ class Taking:
         try:
             os.setgroups(whom.groups)
         except PermissionError:
-            # Somebody else may not even say again what is so; that it is, is seen to below.
-            if os.geteuid() == 0:
+            # Whoever is not root may not even say again what is so.
+            if os.geteuid() == 0 or sorted(os.getgroups()) != sorted(whom.groups):
                 raise
         self.stage = "gid"
         os.setresgid(whom.gid, whom.gid, whom.gid)
