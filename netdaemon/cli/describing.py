@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 from netdaemon.cli import output
 from netdaemon.wire.specs import USUAL_STOP, milliseconds
+from netdaemon.wire.whom import CPU_PERIOD, RunAs
 
 if TYPE_CHECKING:
     from netdaemon.wire.answers import DaemonInfo, OfProcess
     from netdaemon.wire.records import Counts, Limits
     from netdaemon.wire.specs import Log, Ready, Restart
     from netdaemon.wire.told import Logged, ProcessRecord, Stats
+    from netdaemon.wire.whom import Sandbox
 
 Rows = list[tuple[str, str]]
+
+# The limits that are sizes.
+IN_BYTES = ("fsize", "data", "stack", "core", "rss", "memlock", "as", "msgqueue")
 
 
 def about_process(told: OfProcess) -> str:
@@ -89,7 +94,69 @@ def _declared(record: ProcessRecord) -> Rows:
         rows.append(("watchdog", f"every {milliseconds(record.watchdog)}"))
     if record.log is not None:
         rows.append(("log", _log(record.log)))
+    if record.run_as is not None or record.uid is not None:
+        rows.append(("runs as", _runs_as(record)))
+    for word, terms, told in (("limits", record.limits, _limit), ("cgroup", record.cgroup, _setting)):
+        if terms:
+            rows.append((word, ", ".join(output.visible(told(term)) for term in terms)))
+    if record.sandbox is not None:
+        rows.append(("sandbox", _sandbox(record.sandbox)))
     return rows
+
+
+def _runs_as(record: ProcessRecord) -> str:
+    run_as = record.run_as or RunAs()
+    user = "the daemon's user" if run_as.user is None else output.visible(run_as.user)
+    said = [user if record.uid is None else f"{user} (uid {record.uid}, gid {record.gid})"]
+    if run_as.groups is not None:
+        said.append("groups " + " ".join(map(output.visible, run_as.groups)) if run_as.groups else "no other groups")
+    if run_as.umask is not None:
+        said.append(f"umask {run_as.umask:03o}")
+    if run_as.chroot is not None:
+        said.append(f"root {output.visible(run_as.chroot)}")
+    if run_as.nice is not None:
+        said.append(f"niceness {run_as.nice}")
+    if run_as.oom_score_adj is not None:
+        said.append(f"oom score {run_as.oom_score_adj:+d}")
+    if run_as.no_new_privs:
+        said.append("no new privileges")
+    if run_as.capabilities is not None:
+        said.append("capabilities " + " ".join(run_as.capabilities) if run_as.capabilities else "no capabilities")
+    return ", ".join(said)
+
+
+def _limit(term: str) -> str:
+    """As it can be given to --limit, sizes as people say them."""
+    name, _, value = term.partition("=")
+    if name in IN_BYTES:
+        value = ":".join(map(_bytes, value.split(":")))
+    return f"{name}={value}"
+
+
+def _setting(term: str) -> str:
+    """As it can be given to --cgroup, sizes and shares as people say them."""
+    name, _, value = term.partition("=")
+    if name.startswith("memory."):
+        value = _bytes(value)
+    elif name == "cpu.max" and value.isdecimal():
+        value = f"{int(value) * 100 / CPU_PERIOD:g}%"
+    return f"{name}={value}"
+
+
+def _bytes(value: str) -> str:
+    """The number exactly, if by a larger unit."""
+    if not value.isdecimal():
+        return value
+    from netdaemon.apply.values import bytes_of
+
+    return bytes_of(int(value))
+
+
+def _sandbox(sandbox: Sandbox) -> str:
+    said = [sandbox.profile.value, "with the network" if sandbox.network else "no network"]
+    if sandbox.writable:
+        said.append("can write to " + " ".join(map(output.visible, sandbox.writable)))
+    return ", ".join(said)
 
 
 def _restart(restart: Restart) -> str:

@@ -32,6 +32,19 @@ _HINTS: dict[type[errors.NetdaemonError], str] = {
     errors.ShuttingDown: "start it anew when it has stopped",
 }
 
+# The same of a start, by how far it came.
+_STAGES = {
+    "cwd": "the working directory is given by --cwd, and has to be there for whoever the program runs as",
+    "limits": "a hard limit above the daemon's own needs a daemon that is root",
+    "oom": "less than the daemon's own --oom-score-adj needs a daemon that is root",
+    "nice": "less than the daemon's own --nice needs a daemon that is root",
+    "root": "--chroot names a directory that is reached through no symbolic link, and needs a daemon that is root",
+    "groups": "another user or group needs a daemon that is root",
+    "gid": "another user or group needs a daemon that is root",
+    "uid": "another user or group needs a daemon that is root",
+    "capabilities": "the daemon has to have those capabilities itself",
+}
+
 
 class Failure(Exception):
     """An end that is not well: one line, and an exit code.
@@ -121,10 +134,8 @@ def explain(error: BaseException) -> Failure:
 
 
 def _launch_failed(error: errors.LaunchFailed) -> Failure:
-    if error.stage == "cwd":
-        return Failure(str(error), "the working directory is given by --cwd", error=error)
     if error.stage != "exec":
-        return Failure(str(error), error=error)
+        return Failure(str(error), _STAGES.get(error.stage or "", ""), error=error)
     if error.errno == errno.ENOENT:
         return Failure(
             str(error),

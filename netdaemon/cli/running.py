@@ -15,6 +15,7 @@ from netdaemon.cli.failure import Failure
 from netdaemon.cli.options import json_option, process_argument, reach_of
 from netdaemon.cli.reach import wire_text, with_process
 from netdaemon.cli.terminal import DETACH_KEYS, parse_keys, size
+from netdaemon.cli.whom import whom_of, whom_options
 
 if TYPE_CHECKING:
     from netdaemon.blocking import RemoteProcess
@@ -64,7 +65,7 @@ def _complete_program(context: click.Context, parameter: click.Parameter, incomp
 @click.option("--name", metavar="NAME", help="What it is called; unique until it is removed.")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Set a variable; K alone takes it from here.")
 @click.option("--no-env", is_flag=True, help="Do not pass this environment on; only what -e says.")
-@click.option("--cwd", metavar="DIR", help="Where it runs. Default: here.", type=click.Path())
+@click.option("--cwd", metavar="DIR", help="Where it runs. Default: here, or / with --chroot.", type=click.Path())
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.option("--merge", is_flag=True, help="One pipe for its stdout and stderr, to keep their order.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label; many are possible.")
@@ -102,6 +103,7 @@ def _complete_program(context: click.Context, parameter: click.Parameter, incomp
     metavar="PATH[,KEY=VALUE]...",
     help="A file for its output. Keys: size, age, files, compress; and the word required.",
 )
+@whom_options
 @sig_proxy_option
 @detach_keys_option
 @json_option
@@ -109,6 +111,7 @@ def _complete_program(context: click.Context, parameter: click.Parameter, incomp
 @click.pass_context
 def start(
     context: click.Context,
+    /,
     detach: bool,
     name: str | None,
     env: tuple[str, ...],
@@ -131,6 +134,7 @@ def start(
     sig_proxy: bool,
     detach_keys: str,
     argv: tuple[str, ...],
+    **whom: Any,
 ) -> int:
     """Run PROGRAM under the daemon.
 
@@ -147,7 +151,8 @@ def start(
         raise click.UsageError("--wait-ready is for -d: without, we come back when it has exited", context)
     options = {
         "env": _environment(env, no_env),
-        "cwd": _directory(cwd),
+        # Where we are is not likely to be there, too.
+        "cwd": "/" if cwd is None and whom["chroot"] is not None else _directory(cwd),
         "name": name,
         "labels": _assignments("--label", labels) if labels else None,
         "pty": _terminal() if tty else None,
@@ -158,19 +163,20 @@ def start(
         "ready": ready_of(context, ready_text, ready_pattern, ready_notify, ready_timeout),
         "watchdog": watchdog,
         "log": log,
+        **whom_of(context, whom),
     }
     keys = parse_keys(detach_keys) if detach_keys else b""
     words = [wire_text(word) for word in argv]
     client = reach.connect()
     if detach:
-        record = client.start_detached(words, **options)  # type: ignore[arg-type]  # mypy sees the values' union
+        record = client.start_detached(words, **options)
         if wait_ready:
             record = _ready(client, record, name)
         output.write(output.json_text(output.plain(record)) if reach.json else record.id + "\n")
         return 0
     from netdaemon.wire.commands import FOR_EVER
 
-    process = client.start(words, hold=FOR_EVER, **options)  # type: ignore[arg-type]  # likewise
+    process = client.start(words, hold=FOR_EVER, **options)
     return _follow(client, process, name or process.id, sig_proxy=sig_proxy, keys=keys, remove=remove)
 
 

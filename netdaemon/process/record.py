@@ -452,7 +452,9 @@ class Process:
 
     def change(self, identity: Identity, principal: str) -> None:
         """It is something else from now on, or from its next start on."""
-        names = [name for name in vars(identity) if name != "digest" and _differ(identity, self.identity, name)]
+        # Those that people know; what run_as came to is told with that.
+        told = [name for name in vars(identity) if name not in ("digest", "account")]
+        names = [name for name in told if _differ(identity, self.identity, name)]
         self.identity = identity
         self.tell(Happening.CHANGED, ", ".join(names) or None, principal)
         self.save()
