@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netdaemon.cli import output
-from netdaemon.cli.declaring import LogFile, StopStep, read
+from netdaemon.cli.declaring import LogFile, StopStep
 from netdaemon.cli.failure import Failure
 from netdaemon.cli.options import SignalNumber, json_option, reach_of
 from netdaemon.cli.reach import wire_text
+from netdaemon.cli.whom import whom_of, whom_options
 
 if TYPE_CHECKING:
     from netdaemon.apply.faults import Fault
@@ -111,20 +112,7 @@ def token(context: click.Context, name: str) -> None:
 @click.option("--owner", metavar="WHOM", help="Who started it, as uid:1000. Default: whoever asks.")
 @click.option("--tenant", metavar="TENANT", help="Whose it is. For start, it is found out.")
 @click.option("--signal", type=SignalNumber(), metavar="SIGNAL", help="The signal to be sent.")
-@click.option("--user", metavar="USER", help="As whom it is to run; this and the rest are for start.")
-@click.option("--group", metavar="GROUP", help="Its group. Default: the user's own.")
-@click.option("--groups", metavar="GROUP,...", help="Its other groups, or none. Default: the user's own.")
-@click.option("--umask", metavar="OCTAL", help="Its umask.")
-@click.option("--chroot", metavar="DIR", help="Its root.")
-@click.option("--nice", type=int, metavar="N", help="Its niceness.")
-@click.option("--oom-score-adj", type=int, metavar="N", help="How soon it is killed where memory is short.")
-@click.option("--no-new-privs", is_flag=True, help="It can gain no privileges.")
-@click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="One that it keeps, or none.")
-@click.option("--limit", "limits", multiple=True, metavar="NAME=SOFT[:HARD]", help="A limit of it.")
-@click.option("--cgroup", "cgroup", multiple=True, metavar="NAME=VALUE", help="A bound of its control group.")
-@click.option("--sandbox", metavar="PROFILE", help="The sandbox around it.")
-@click.option("--network", is_flag=True, help="The sandbox has the machine's network.")
-@click.option("--writable", multiple=True, metavar="PATH", help="What can be written to in the sandbox.")
+@whom_options
 @click.option("-e", "--env", multiple=True, metavar="K[=V]", help="A variable that is set.")
 @click.option("--cwd", default="/", show_default=True, metavar="DIR", help="Where it runs.")
 @click.option("--log", type=LogFile(), metavar="PATH", help="The file that its output goes to.")
@@ -138,10 +126,12 @@ def explain(context: click.Context, /, file: str, who: str, verb: str, daemon: s
 
     VERB is one of list, inspect, events, attach.read, attach.write, attach.hold, start, signal, stop, remove,
     policy.reload and shutdown. What it is done to is said by --name, --label, --owner and --tenant; start with a
-    PROGRAM is a new process, and without one a change or new start of an old one.
+    PROGRAM is a new process, and without one a change or new start of an old one. How it is to run is said as for
+    ndtool start.
 
     The exit code is 0 if it is allowed, and 1 if it is denied.
     """
+    from netdaemon.declared import declared
     from netdaemon.errors import BadRequest
     from netdaemon.policy.accounts import Numbers, own_groups, uid_of
     from netdaemon.policy.explaining import explain as explain_it
@@ -160,7 +150,7 @@ def explain(context: click.Context, /, file: str, who: str, verb: str, daemon: s
         uid = uid_of(daemon)
         gids = own_groups(uid) or (uid,)
         judged_by = FilePolicy(rules, Numbers(uid, gids[0], gids[1:]))
-        subject = _subject(judged_by, str(principal), said)
+        subject = _subject(judged_by, str(principal), {**said, **declared(whom_of(context, said))})
         spec = subject if said["argv"] else None
         found = explain_it(judged_by, principal, words[verb], subject, said["signal"], spec)
     except (LookupError, ValueError) as error:
@@ -193,67 +183,21 @@ def _subject(judged_by: FilePolicy, who: str, said: dict[str, Any]) -> Sketch | 
 def _start(judged_by: FilePolicy, said: dict[str, Any], **known: Any) -> Sketch:
     from netdaemon.policy.accounts import account_of
     from netdaemon.policy.explaining import Sketch
-    from netdaemon.wire.whom import Profile, RunAs, Sandbox, check_cgroup, check_limits
+    from netdaemon.wire.whom import RunAs
 
-    groups = _list(said["groups"])
-    cgroup = tuple(map(_in_bytes, said["cgroup"]))
-    check_limits(said["limits"])
-    check_cgroup(cgroup)
-    profile = said["sandbox"]
-    profiles = [one.value for one in Profile]
-    if profile is not None and profile not in profiles:
-        raise ValueError(f"--sandbox is {profile!r}, and there is {', '.join(profiles)}")
-    if profile is None and (said["network"] or said["writable"]):
-        raise ValueError("--network and --writable are about a --sandbox")
+    run_as = said["run_as"] or RunAs()
     return Sketch(
         **known,
         env=tuple(one if "=" in one else one + "=" for one in map(wire_text, said["env"])),
         cwd=wire_text(said["cwd"]),
         stop=tuple(said["steps"]) or None,
         log=said["log"],
-        run_as=RunAs(
-            user=said["user"],
-            group=said["group"],
-            groups=groups,
-            umask=None if said["umask"] is None else _octal(said["umask"]),
-            chroot=said["chroot"],
-            nice=said["nice"],
-            oom_score_adj=said["oom_score_adj"],
-            no_new_privs=said["no_new_privs"] or None,
-            capabilities=() if said["capabilities"] == ("none",) else said["capabilities"] or None,
-        ),
-        limits=said["limits"] or None,
-        cgroup=cgroup or None,
-        sandbox=profile
-        and Sandbox(
-            profile=Profile(profile), network=said["network"], writable=tuple(map(wire_text, said["writable"]))
-        ),
-        account=account_of(said["user"], said["group"], groups, judged_by.own),
+        run_as=run_as,
+        limits=said["limits"],
+        cgroup=said["cgroup"],
+        sandbox=said["sandbox"],
+        account=account_of(run_as.user, run_as.group, run_as.groups, judged_by.own),
     )
-
-
-def _list(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return () if text == "none" else tuple(text.split(","))
-
-
-def _octal(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise ValueError(f"--umask is {text!r}; it is written in octal digits, as 027") from None
-
-
-def _in_bytes(term: str) -> str:
-    """A term of a control group as the wire has it: sizes in bytes."""
-    from netdaemon.apply.values import size
-    from netdaemon.wire.whom import LIMIT_MAX
-
-    name, equals, value = term.partition("=")
-    if name.startswith("memory.") and value != "max":
-        value = str(read(size(0, LIMIT_MAX), value))
-    return name + equals + value
 
 
 def _tell(found: Explanation, verb: str, as_json: bool) -> None:
