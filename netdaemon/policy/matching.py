@@ -63,7 +63,7 @@ def components(path: str) -> list[str] | None:
 class PathGlob:
     """A pattern for absolute paths: ``*`` and ``?`` stay within a name; ``**`` in place of a name is any directories.
 
-    At the end, ``**`` is all that is below, at any depth.
+    At the end, ``**`` is all that is below, at any depth; ``/**`` is everything, and / itself.
     """
 
     pattern: str
@@ -92,6 +92,8 @@ class PathGlob:
 
     def matches(self, names: list[str]) -> bool:
         """Whether it matches the path of these `components`."""
+        if not names:
+            return self.pattern in ("/", "/" + _ACROSS)
         first, *rest = self._runs
         if not rest:
             return len(names) == len(first) and _fits(first, names, 0)
