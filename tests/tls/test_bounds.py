@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import ssl
@@ -14,17 +15,23 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 
-from netdaemon import BadRequest, ConnectFailed, ConnectionClosed, Credentials, Untrusted, blocking
+from netdaemon import BadRequest, ConnectFailed, ConnectionClosed, Credentials, Untrusted, blocking, connect
 from netdaemon.wire.answers import Gap, Output, Welcome
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Hello, List
+from tests.blocking.proxy import limits
 from tests.cli.support import PATIENCE
 from tests.faults.test_memory import STALLED, Highest
 from tests.support import LONG, Figure, writable
-from tests.tls.support import Keys, TlsDaemon, tls_daemon
+from tests.tls.support import Cutting, Keys, TlsDaemon, tls_daemon
+
+core: Any = reactor
 
 # A child that writes so many numbered lines.
 FLOOD = "import sys\nfor n in range(int(sys.argv[1])): print(f'{n:079d}')"
@@ -239,6 +246,28 @@ def test_between_two_machines(keys: Keys, tmp_path: Path) -> None:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False, timeout=20)
+
+
+async def test_the_deferred_client_comes_back(daemon: TlsDaemon, keys: Keys, cutting: Cutting) -> None:
+    """However often the connection is cut, in the handshake too: all that cat is told comes back whole."""
+    data = random.Random(5).randbytes(2 * MEBIBYTE)
+    mine = keys.credentials("panel", "panel.example.org")
+    # The first connection lasts until it is cut below: connecting for the first time is not repeated.
+    between = cutting(daemon.port, [(1 << 62, 1 << 62), *limits(8, 5, least=500, most=100_000)])
+    client = await connect(core, f"tls:localhost:{between.port}", credentials=mine)
+    process = await client.start(["/bin/cat"], keep=16 * MEBIBYTE, hold=-1)
+    between.cut()
+    writing = gatherResults([process.write(data[:MEBIBYTE]), process.write(data[MEBIBYTE:]), process.close_stdin()])
+    octets = bytearray()
+    async for item in process.output():
+        assert isinstance(item, Output)
+        assert item.offset == len(octets) or not item.payload
+        octets += item.payload
+    assert octets == data
+    await writing
+    assert between.cuts >= 5
+    await client.remove(process)
+    await client.close()
 
 
 def test_killed_under_a_flood(daemon: TlsDaemon, keys: Keys, figure: Figure) -> None:
