@@ -233,6 +233,23 @@ def test_whoever_is_denied_pushes_nobody_out() -> None:
         for _ in range(50):
             assert w.client(uid=ANN).lost
         assert [one.lost for one in silent] == [True, False, False, False]
+        # Nor all of them at once, before any of them is closed.
+        for _ in range(50):
+            join(w.reactor, w.daemon.service.build(False), Mute(), ANN)
+        w.daemon.settle()
+        assert [one.lost for one in silent] == [True, False, False, False]
+
+
+def test_whoever_is_over_his_share_pushes_nobody_out() -> None:
+    """Neither, though he comes faster than he can be closed."""
+    with world(clients=16, clients_each=2, newcomers=8) as w:
+        open_to_all(w)
+        works(w, w.client(uid=ANN), w.client(uid=ANN))
+        silent = [mute(w, BOB) for _ in range(2)]
+        for _ in range(50):
+            join(w.reactor, w.daemon.service.build(False), Mute(), ANN)
+        bob, root = mute(w, BOB + 1), mute(w, 0)
+        assert [one.lost for one in (*silent, bob, root)] == [False] * 4
 
 
 def test_one_before_hello_is_all_that_is_read() -> None:
@@ -279,6 +296,14 @@ def test_one_user_cannot_run_all() -> None:
         assert "8 processes run" in str(run(w, own))
         told = info(w, own)
         assert (told.limits.processes, told.limits.processes_each) == (8, 4)
+
+
+@pytest.mark.parametrize("uid", [0, os.geteuid()])
+def test_root_and_the_own_user_can_run_all(uid: int) -> None:
+    with world(processes=4, processes_each=1) as w:
+        client = w.client(uid=uid)
+        assert all(isinstance(run(w, client), Started) for _ in range(4))
+        assert "4 processes run, and that is the daemon's limit" in str(run(w, client))
 
 
 @pytest.mark.parametrize("most", [1, 6])

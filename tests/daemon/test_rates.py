@@ -227,6 +227,23 @@ def test_a_message_may_take_as_long_as_the_rate_makes_it() -> None:
         assert client.aborted.errno == errno.ETIMEDOUT
 
 
+def test_a_message_that_is_not_read_is_not_late() -> None:
+    """Its end was sent in time, and waits because of what came before it."""
+    with world(octets=64 * 1024, burst=1) as w:
+        client = w.client()
+        id, _, _ = w.start(client, "cat")
+        octets = b"".join(
+            client.connection.request(Data(to=id, payload=b"x" * (MAX_MESSAGE - 100)))[1] for _ in range(4)
+        )
+        half = len(octets) * 7 // 8
+        client.send(octets[:half])
+        client.send(octets[half:])
+        advance(w, half / (64 * 1024) + 1)
+        assert w.reactor.seconds() > MESSAGE_TIMEOUT + 20
+        assert not client.lost
+        assert len([message for _, message in client.got if isinstance(message, Taken | StdinFull)]) == 4
+
+
 def test_no_rate_by_default() -> None:
     """All in one go, and nobody waits."""
     with world() as w:
