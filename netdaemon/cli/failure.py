@@ -34,7 +34,7 @@ _HINTS: dict[type[errors.NetdaemonError], str] = {
 
 # The same of a start, by how far it came.
 _STAGES = {
-    "cwd": "the working directory is given by --cwd, and has to be there for whoever the program runs as",
+    "cwd": "the working directory (--cwd) has to be one that whoever the program runs as may be in",
     "limits": "a hard limit above the daemon's own needs a daemon that is root",
     "oom": "less than the daemon's own --oom-score-adj needs a daemon that is root",
     "nice": "less than the daemon's own --nice needs a daemon that is root",
@@ -78,7 +78,9 @@ class Failure(Exception):
     def line(self) -> str:
         """What is said on standard error."""
         text = output.visible(self.message)
-        return f"{text}; {self.hint}" if self.hint else text
+        if not self.hint:
+            return text
+        return f"{text} {self.hint}" if text.endswith("?") else f"{text}; {self.hint}"
 
     def plain(self) -> output.Plain:
         """The same for programs."""

@@ -22,7 +22,7 @@ STREAMS = {None: (1, 2), "stdout": (1,), "stderr": (2,)}
 @click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Begin with the last N lines.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Begin at this time, or so long ago: 12:30, 10m, 2d.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one. Default: both, apart.")
-@click.option("--timestamps", is_flag=True, help="Begin each line with the local time at which it came.")
+@click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the local time at which it came.")
 @click.option("--raw", is_flag=True, help="Print both as the lines of a log: TIME STREAM F|P TEXT, in UTC.")
 @json_option
 @process_argument

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netdaemon.cli import output
+from netdaemon.cli.choosing import label_option, label_terms
 from netdaemon.cli.options import complete_process, json_option, reach_of
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ SORTS = ("cpu", "memory", "name")
 )
 @click.option("--once", is_flag=True, help="Print one table after the first interval, and leave.")
 @click.option("--sort", type=click.Choice(SORTS), default="cpu", show_default=True, help="What comes first.")
+@label_option
 @json_option
 @click.argument("select", nargs=-1, metavar="[SELECT]...", shell_complete=complete_process)
 @click.pass_context
-def top(context: click.Context, interval: float, once: bool, sort: str, select: tuple[str, ...]) -> int:
+def top(
+    context: click.Context, interval: float, once: bool, sort: str, labels: tuple[str, ...], select: tuple[str, ...]
+) -> int:
     """Show what the processes that match every SELECT use, each with all that descends from it.
 
     SELECT is as for list. CPU% is of one processor, since the last look. q or Ctrl-C leaves. Where standard output is
@@ -52,11 +56,12 @@ def top(context: click.Context, interval: float, once: bool, sort: str, select: 
 
     reach = reach_of(context)
     milliseconds = round(interval * 1000)
+    terms = (*select, *label_terms(labels))
     shows = not (once or reach.json) and sys.stdout is not None and sys.stdout.isatty()
     with reach.connect() as client:
         # First, so that there is a table of what does not run, too.
-        board = Board(client.list(*select), sort)
-        with client.watch(*select, stats=milliseconds) as watch:
+        board = Board(client.list(*terms), sort)
+        with client.watch(*terms, stats=milliseconds) as watch:
             if shows:
                 from netdaemon.cli.live import Live
 

@@ -360,7 +360,7 @@ def test_rm(ndtool: Ndtool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["strat"], "'start'"),
+        (["strat"], "'start'? see ndtool --help"),
         (["--nonsense", "list"], "--nonsense"),
         (["list", "--nonsense"], "--nonsense"),
         (["start"], "Missing argument"),

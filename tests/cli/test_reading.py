@@ -119,7 +119,7 @@ def test_timestamps_and_streams(ndtool: Ndtool) -> None:
     command = ["sh", "-c", "echo one; echo two >&2; printf 'a\\rb\\n\\n'; printf unfinished"]
     start(ndtool, command=command)
     ndtool("wait", "x")
-    done = ndtool("logs", "--timestamps", "x")
+    done = ndtool("logs", "-t", "x")
     out, err = done.stdout.decode(), done.stderr.decode()
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} "
     assert re.fullmatch(rf"{moment}one\n{moment}a\rb\n{moment}\n{moment}unfinished", out)

@@ -184,7 +184,7 @@ BUSY = ("sh", "-c", "while :; do :; done & sleep 1000 & wait")
 def test_once(ndtool: Ndtool) -> None:
     assert ndtool.ok("top").split() == list(board.TITLES)
     ndtool.ok("start", "-d", "--name", "busy", "--", *BUSY)
-    ndtool.ok("start", "-d", "--name", "idle", "--", "sleep", "1000")
+    ndtool.ok("start", "-d", "--name", "idle", "--label", "kind=calm", "--", "sleep", "1000")
     ndtool("start", "--name", "gone", "--", "true")
     for options in ([], ["--once"]):
         lines = ndtool.ok("top", "--interval", "0.5", *options).splitlines()
@@ -200,6 +200,8 @@ def test_once(ndtool: Ndtool) -> None:
     assert row["stats"]["processes"] == 3
     lines = ndtool.ok("top", "--interval", "0.2", "--sort", "name", "state=running").splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["busy", "idle"]
+    (_, line) = ndtool.ok("top", "--interval", "0.2", "-l", "kind", "idle").splitlines()
+    assert line.split()[1] == "idle"
 
 
 def test_wrong_usage(ndtool: Ndtool) -> None:
