@@ -15,7 +15,7 @@ from netdaemon.cli.failure import Failure
 from netdaemon.cli.options import json_option, process_argument, reach_of
 from netdaemon.cli.reach import wire_text, with_process
 from netdaemon.cli.terminal import DETACH_KEYS, parse_keys, size
-from netdaemon.cli.whom import whom_of, whom_options
+from netdaemon.cli.whom import check_directory, whom_of, whom_options
 
 if TYPE_CHECKING:
     from netdaemon.blocking import RemoteProcess
@@ -165,6 +165,7 @@ def start(
         "log": log,
         **whom_of(context, whom),
     }
+    check_directory(options["cwd"], options["sandbox"])
     keys = parse_keys(detach_keys) if detach_keys else b""
     words = [wire_text(word) for word in argv]
     client = reach.connect()

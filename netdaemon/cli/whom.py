@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from netdaemon.cli.declaring import read
+from netdaemon.cli.failure import Failure
 from netdaemon.cli.reach import wire_text
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ NONE = "none"
 
 # Local databases only: those of directory services may have a hundred thousand names, and take their time.
 USERS, GROUPS = "/etc/passwd", "/etc/group"
+
+# What is in there on the machine is not in there in a sandbox.
+OWN = "/tmp/"
 
 # What the options are called by the functions that have them.
 _NAMES = (
@@ -276,6 +280,21 @@ def _sandbox(context: click.Context, given: dict[str, Any]) -> Sandbox | None:
         return None
     writable = tuple(map(_place, given["writable"]))
     return Sandbox(profile=Profile(given["sandbox"]), network=given["network"], writable=writable)
+
+
+def check_directory(cwd: str, sandbox: Sandbox | None) -> None:
+    """Say that a program is to run where its sandbox has nothing, before the sandbox fails at it in its own words.
+
+    :raises Failure: it is.
+    """
+    within = f"{cwd.rstrip('/')}/"
+    if sandbox is None or within == OWN or not within.startswith(OWN):
+        return
+    if not any(within.startswith(f"{path.rstrip('/')}/") for path in sandbox.writable):
+        raise Failure(
+            f"the working directory {cwd} is not there in a sandbox, which has a {OWN.rstrip('/')} of its own",
+            "name another: --cwd DIR; or say --writable with it",
+        )
 
 
 def _place(path: str) -> str:

@@ -360,7 +360,8 @@ def test_rm(ndtool: Ndtool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["strat"], "'start'? see ndtool --help"),
+        (["strat"], "'start'"),
+        (["shutdwn"], "'shutdown'? see ndtool --help"),
         (["--nonsense", "list"], "--nonsense"),
         (["list", "--nonsense"], "--nonsense"),
         (["start"], "Missing argument"),

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from netdaemon.cli import describing, whom
-from netdaemon.cli.failure import explain
+from netdaemon.cli.failure import Failure, explain
 from netdaemon.declared import declared
 from netdaemon.errors import LaunchFailed
 from netdaemon.wire import whom as wire
@@ -125,6 +125,30 @@ def test_what_cannot_be(arguments: list[str], message: str) -> None:
     with pytest.raises(click.UsageError) as caught:
         options(*arguments)
     assert message in caught.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("cwd", "writable", "there"),
+    [
+        ("/", (), True),
+        ("/tmp", (), True),
+        ("/tmp/", (), True),
+        ("/tmpx/y", (), True),
+        ("/tmp/x", (), False),
+        ("/tmp/x", ("/tmp/y", "/var"), False),
+        ("/tmp/xy", ("/tmp/x",), False),
+        ("/tmp/x/y", ("/tmp/x",), True),
+        ("/tmp/x/", ("/tmp/x",), True),
+    ],
+)
+def test_a_directory_that_a_sandbox_has_not(cwd: str, writable: tuple[str, ...], there: bool) -> None:
+    whom.check_directory(cwd, None)
+    sandbox = Sandbox(profile=Profile.PRIVATE, writable=writable)
+    if there:
+        whom.check_directory(cwd, sandbox)
+    else:
+        with pytest.raises(Failure, match="is not there in a sandbox, which has a /tmp of its own"):
+            whom.check_directory(cwd, sandbox)
 
 
 # --- how it is told ---
