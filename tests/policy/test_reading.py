@@ -11,6 +11,7 @@ import pytest
 
 from netdaemon.policy.keys import TERMS
 from netdaemon.policy.matching import Whom
+from netdaemon.policy.principals import Principal
 from netdaemon.policy.reading import PolicyFaults, read
 from netdaemon.policy.verbs import OF_THE_DAEMON, Verb
 from tests.policy.support import faults_of, reading
@@ -285,3 +286,13 @@ def test_nobody_else_owns_it(tmp_path: Path) -> None:
         read(file)
     (doubt,) = read(file, guarded=False).doubts
     assert "it belongs to uid" in doubt.message
+
+
+def test_a_range_of_whom_has_root_in_it_where_it_says_so(tmp_path: Path) -> None:
+    """It is about those who ask, and a denial of them has to be about all of them."""
+    rules = reading(tmp_path, BIND.replace("anyone", "uid:0-9") + '[[deny]]\nto = ["gid:0-9"]\n').rules
+    assert rules.bindings[0].to.has(Principal(uid=0))
+    denied = rules.denials[0].to
+    assert denied is not None
+    assert denied.has(Principal(uid=1000, gid=0))
+    assert not denied.has(Principal(uid=1000, gid=10))
