@@ -30,12 +30,14 @@ EXIT_CODES = (
 
 ENVIRONMENT = (
     ("NETDAEMON_SOCKET", "The daemon's socket. No daemon is started where it is set."),
+    ("NETDAEMON_CONNECT", "The daemon, by its name or as host:port; counts before NETDAEMON_SOCKET."),
     ("XDG_RUNTIME_DIR", "If it is the user's own, the socket is netdaemon/netdaemon.sock in it by default."),
     ("TERM", "The kind of terminal that start -t gives."),
     ("NO_COLOR", "If it is set, list has no colours."),
 )
 
 FILES = (
+    ("~/.config/netdaemon/config.toml", "The daemons that have names; see docs/tls.rst."),
     ("$XDG_RUNTIME_DIR/netdaemon/netdaemon.sock", "The socket of a user's own daemon; netdaemon.log is beside it."),
     ("/run/netdaemon/netdaemon.sock", "The same for root."),
     ("/tmp/netdaemon-UID/netdaemon.sock", "The same for users without a runtime directory."),
