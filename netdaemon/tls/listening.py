@@ -16,7 +16,7 @@ from zope.interface import implementer
 from netdaemon.errors import NetdaemonError, Untrusted
 from netdaemon.interfaces import IPort
 from netdaemon.sockets.binding import CannotBind
-from netdaemon.sockets.listener import Listener
+from netdaemon.sockets.listener import BACKLOG, Listener
 from netdaemon.tls.contexts import CannotUse, daemon_context, found
 from netdaemon.tls.endpoint import Listen
 from netdaemon.tls.identity import client_of
@@ -110,7 +110,10 @@ def _known(transport: TlsTransport) -> None:
 
 
 def _peer(sock: socket.socket) -> str:
-    host, port = sock.getpeername()[:2]
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:
+        return "somebody who has gone"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -119,6 +122,8 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
+        # Two may be bound to a port; who listens there is found out now, when it can be told.
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise CannotBind(f"tls:{port} on {host}: {os.strerror(error.errno or 0)}") from error
