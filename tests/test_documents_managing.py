@@ -33,7 +33,7 @@ from netdaemon.wire.told import Happening, Stats
 from tests.support import RunningDaemon
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("identity", "stopping", "restarting", "readiness", "events", "trees", "statistics")
+NAMES = ("identity", "stopping", "restarting", "readiness", "events", "trees", "statistics", "users")
 PAGES = {name: (ROOT / "docs" / f"{name}.rst").read_text(encoding="utf-8") for name in NAMES}
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.rst").read_text(encoding="utf-8")
@@ -197,7 +197,7 @@ def test_every_option_is_there(name: str) -> None:
 
 
 # Of other programs.
-FOREIGN = {"--help", "--kill-whom", "--nodaemon", "--now", "--pidfile", "--user"}
+FOREIGN = {"--help", "--ignore-signal", "--kill-whom", "--nodaemon", "--now", "--pidfile", "--user"}
 
 
 def test_the_readme_has_every_option_of_the_daemon() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -297,6 +298,16 @@ def test_where_there_are_no_user_namespaces() -> None:
         "",
     ], done.stderr
     assert not done.stdout.startswith("0\n")
+
+
+@pytest.mark.usefixtures("anything")
+def test_the_page_has_the_command_line() -> None:
+    """All of it, in its order."""
+    page = (Path(__file__).parents[2] / "docs" / "users.rst").read_text(encoding="utf-8")
+    (block,) = re.findall(r"so that the program answers it::\n\n((?:    .*\n)+)", page)
+    one = identity("PROGRAM", "ARGUMENT", cwd="CWD", sandbox=dataclasses.replace(PRIVATE, writable=("/WRITABLE",)))
+    words = [word.replace("/usr/bin/", "").replace("/WRITABLE", "WRITABLE") for word in sandbox.command_line(one)]
+    assert block.split() == [re.sub(r"(-signal=)[\d,]+", r"\1...", word) for word in words]
 
 
 @pytest.mark.usefixtures("anything")
