@@ -111,7 +111,8 @@ class Client(Verbs):
 
         :param argv: the program and its arguments. A program without a slash is looked for in the PATH of *env*.
         :param said: ``path``, ``env``, ``cwd``, ``name``, ``labels``, ``pty``, ``merge``, ``stop``, ``restart``,
-            ``ready``, ``watchdog`` and ``log``: see `netdaemon.declared.Declared`.
+            ``ready``, ``watchdog``, ``log``, ``run_as``, ``limits``, ``cgroup`` and ``sandbox``: see
+            `netdaemon.declared.Declared`.
         :param keep: how many bytes of output the daemon keeps.
         :param key: the same START with the same key again, over whatever connection, starts nothing and finds the
             process of the first one, until that is removed. None: a random one, if the client reconnects, so that a
