@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from typing import Any, ClassVar
 
+from netdaemon.visible import visible
+
 __all__ = [
     "AlreadyAttached",
     "AlreadyExited",
@@ -101,7 +103,8 @@ _by_errno: dict[int, type[Refusal]] = {}
 class Refusal(NetdaemonError):
     """The daemon understood a request and did not carry it out; nothing has changed.
 
-    :param message: what was seen and what is allowed, for a person.
+    :param message: what was seen and what is allowed, for a person. It quotes what others have said, and goes to
+        terminals and logs: control characters in it are written out.
     :param process: the process it is about, where there is one.
     :param field: the field of the request that is at fault.
     :param stage: how far a launch came.
@@ -135,6 +138,7 @@ class Refusal(NetdaemonError):
         end: int | None = None,
         number: int | None = None,
     ) -> None:
+        message = visible(message)
         super().__init__(message)
         self.message = message
         self.process = process

@@ -151,3 +151,10 @@ def test_a_refusal_can_be_pickled() -> None:
     assert vars(got) == {"message": "why", "process": "p", "errno": 5} | dict.fromkeys(
         ("field", "stage", "accepted", "end")
     )
+
+
+def test_a_message_can_be_printed() -> None:
+    """It quotes what strangers have said, on its way to terminals and logs."""
+    error = errors.LaunchFailed("\x1b]0;owned\x07\n\x9b\u202e\x7f\udcff: no")
+    assert error.message == str(error) == r"\x1b]0;owned\x07\n\x9b\u202e\x7f\xff: no"
+    assert refusal(error.code, error.message).message == error.message

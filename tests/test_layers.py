@@ -16,6 +16,7 @@ ROOT = Path(netdaemon.__file__).parent
 
 # Lowest first; a module or a folder each.
 LAYERS = (
+    "visible",
     "errors",
     "signal_names",
     "ways",
@@ -48,7 +49,8 @@ LAYERS = (
 
 # Layers that stand on nothing of ours but what is named here, whatever is below them.
 STANDS_ON = {
-    "errors": (),
+    "visible": (),
+    "errors": ("visible",),
     "wire": ("errors", "signal_names"),
     "logs": ("errors", "ways", "wire"),
     "patterns": ("errors",),
@@ -70,6 +72,7 @@ STANDS_ON = {
 
 # Layers that import nothing but the standard library, and what is ours.
 STANDARD_LIBRARY_ONLY = (
+    "visible",
     "errors",
     "wire",
     "logs",

@@ -16,6 +16,7 @@ from netdaemon.logs.files import tidy
 from netdaemon.logs.writer import LogFile, Position
 from netdaemon.process.record import Process
 from netdaemon.process.spool import Segment
+from netdaemon.visible import visible
 from netdaemon.wire.answers import Gap, Status
 from netdaemon.wire.records import Channel, State
 from netdaemon.wire.specs import Log
@@ -219,7 +220,7 @@ class ProcessLog:
         self._cursor = self._new_cursor() if self.spec.required else None
         if cursor is not None:
             cursor.close()
-        why = str(error) if isinstance(error, BadRequest) else f"{self.spec.path}: {error.strerror}"
+        why = str(error) if isinstance(error, BadRequest) else visible(f"{self.spec.path}: {error.strerror}")
         first = not self._error
         self._error = why
         if not self._closed:
@@ -243,7 +244,7 @@ class ProcessLog:
     def _untidy(self, failure: Failure) -> None:
         _log.warn(
             "{path}: what was set aside is not all compressed or removed: {error}",
-            path=self.spec.path,
+            path=visible(self.spec.path),
             error=failure.getErrorMessage(),
         )
 
