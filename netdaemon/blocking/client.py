@@ -79,8 +79,8 @@ class Client(Link):
         :param argv: the program and its arguments. Without a slash it is looked for in PATH of *env*.
         :param options: ``keep``, the bytes of output that the daemon keeps; ``key``, below; and what
             `netdaemon.declared.Declared` has: ``path``, ``env``, ``cwd``, ``name``, ``labels``, ``pty``, ``merge``,
-            ``stop``, ``restart``, ``ready``, ``watchdog``, ``log``, ``run_as``, ``limits``, ``cgroup``, ``sandbox``. ``env``
-            is the whole environment of the program.
+            ``stop``, ``restart``, ``ready``, ``watchdog``, ``log``, ``run_as``, ``limits``, ``cgroup``, ``sandbox``.
+            ``env`` is the whole environment of the program.
         :param hold: milliseconds for which a slow reader may hold the program back; -1 for ever, 0 drops.
         :param key: the same start with the same key finds the process that the first one started. A client that
             reconnects takes a random one where none is given, so that it can ask again and start one process only.
