@@ -362,7 +362,12 @@ def rows() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "netdaemon").glob("*/__init__.py")))
+FOLDERS = sorted(
+    str(path.parent.relative_to(ROOT / "netdaemon")) for path in (ROOT / "netdaemon").glob("*/**/__init__.py")
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_the_list_of_modules(folder: str) -> None:
     """Every module of the folder, and no other."""
     named = re.findall(r"``(\w+\.py)``", rows()[f"{folder}/"])
@@ -373,5 +378,5 @@ def test_the_list_of_modules(folder: str) -> None:
 
 def test_the_list_of_folders() -> None:
     top = ROOT / "netdaemon"
-    there = {f"{path.parent.name}/" for path in top.glob("*/__init__.py")} | modules(top)
+    there = {f"{folder}/" for folder in FOLDERS} | modules(top)
     assert set(rows()) == there

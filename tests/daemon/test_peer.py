@@ -10,7 +10,7 @@ import pytest
 from netdaemon.daemon import peer as peer_module
 from netdaemon.daemon.outflow import OUTPUT_CHUNK, REPLY_BACKLOG
 from netdaemon.daemon.peer import HELLO_TIMEOUT, MESSAGE_TIMEOUT
-from netdaemon.daemon.responders import V1_HOLD
+from netdaemon.daemon.responders.attachments import V1_HOLD
 from netdaemon.errors import NoSuchProcess, Refusal, StdinFull, UnknownCommand
 from netdaemon.testing import PIPE_SIZE, join
 from netdaemon.wire.answers import Attached, Gap, Listing, Ok, Output, Status, Stopped, Taken
