@@ -98,6 +98,7 @@ class Peer(TwistedProtocol):
 
     # Whether it has been let in, for good: HELLO was answered.
     admitted = False
+    _shown: bytes | None = None
 
     def __init__(self, daemon: Daemon, *, packets: bool = False) -> None:
         self.connection = ServerConnection(packets=packets)
@@ -161,6 +162,7 @@ class Peer(TwistedProtocol):
         return Principal(uid=uid, gid=gid, groups=groups)
 
     def _greet(self, id: int, hello: Hello) -> None:
+        self._shown = hello.token
         try:
             if hello.token is not None:
                 self.principal = replace(self.principal, token=self._daemon.token(hello.token))
@@ -238,6 +240,18 @@ class Peer(TwistedProtocol):
             subscription.end(reason)
         self._closing = True
         self._lose()
+
+    def doubt(self) -> str | None:
+        """Why whoever is at the other end is not any more who it was let in as; None: it is."""
+        try:
+            certificate = IPeerCertificate(self.transport, None)
+            if certificate is not None:
+                certificate.peerCertificate()
+            if self._shown is not None and self._daemon.token(self._shown) != self.principal.token:
+                return "the token that was shown has another name now"
+        except Denied as refusal:
+            return refusal.message
+        return None
 
     def revoke(self, why: str) -> None:
         """Whoever is at the other end may not be connected any more."""

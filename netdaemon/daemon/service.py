@@ -359,6 +359,8 @@ class DaemonService(Service):
         except (NetdaemonError, OSError) as error:
             _log.error("the policy stays as it was: {why}", why=error)
             told = "; ".join([f"the policy stays as it was: {error}", *faults])
+            # Who may connect by TLS may be others by now.
+            self.rejudge()
             raise BadRequest(told, field="policy") from error
         self.rejudge()
         if faults:
@@ -382,10 +384,13 @@ class DaemonService(Service):
         """
         for peer in list(self.peers):
             if process is None and peer.admitted:
-                decision = self.judge.admit(peer.principal)
-                if not decision.allowed:
-                    self.judge.turned_away(peer.principal, decision.why)
-                    peer.revoke(decision.why)
+                why = peer.doubt()
+                if why is None:
+                    decision = self.judge.admit(peer.principal)
+                    why = None if decision.allowed else decision.why
+                if why is not None:
+                    self.judge.turned_away(peer.principal, why)
+                    peer.revoke(why)
                     continue
             for attachment in list(peer.attachments.values()):
                 if process in (None, attachment.process) and not self._may_stay(peer, attachment):

@@ -60,7 +60,8 @@ class TlsPort:
             raise CannotUse(f"pins {error}") from error
 
     def reload(self) -> None:
-        """Read all files anew. Connections that there are live on as they are.
+        """Read all files anew. Connections that there are live on as they are; who asks anew whose they are is told by
+        the pins that there are now.
 
         :raises CannotUse: one of them is of no use, and all stays as it was.
         """
@@ -87,8 +88,11 @@ class TlsPort:
             connection,
             _known,
             partial(self._explain, connection, reactor, _peer(sock)),
-            identify=partial(client_of, signed=self._said.authority is not None, pins=self._pins),
+            identify=self._identify,
         )
+
+    def _identify(self, connection: SSL.Connection) -> tuple[str, tuple[str, ...]]:
+        return client_of(connection, signed=self._said.authority is not None, pins=self._pins)
 
     def _explain(self, connection: SSL.Connection, reactor: Any, peer: str, error: SSL.Error) -> NetdaemonError:
         """Tell the log why a client was refused, now and then; the client has been told by TLS."""

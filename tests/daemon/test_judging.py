@@ -20,7 +20,18 @@ from netdaemon.errors import BadRequest, Denied, NoSuchProcess, Refusal, SpecDif
 from netdaemon.policy.judged import Decision, Spec, Subject, tenant_of
 from netdaemon.policy.principals import Principal
 from netdaemon.policy.verbs import Verb
-from netdaemon.wire.answers import Attached, Changed, End, Happened, Listing, OfProcess, Ok, Pruned, Started, Watching
+from netdaemon.wire.answers import (
+    Attached,
+    Changed,
+    End,
+    Happened,
+    Listing,
+    OfProcess,
+    Ok,
+    Pruned,
+    Started,
+    Watching,
+)
 from netdaemon.wire.commands import (
     Again,
     Attach,
@@ -515,6 +526,21 @@ def test_a_token_makes_somebody_known(stage: Stage) -> None:
     assert without.aborted is not None
     nobody = stage.client(65534, token=b"secret")
     assert nobody.aborted is None
+
+
+@pytest.mark.parametrize("now", [{}, {b"another": "panel"}, {b"secret": "other"}], ids=["gone", "changed", "renamed"])
+def test_a_token_that_is_taken_back_ends_its_connections(stage: Stage, now: dict[bytes, str]) -> None:
+    """Though somebody without a token might be let in, too."""
+    stage.rights.tokens = {b"secret": "panel", b"s": "stays"}
+    gone, stays = stage.client(PLAYER, token=b"secret"), stage.client(PLAYER, token=b"s")
+    stage.rights.tokens = {**now, b"s": "stays"}
+    stage.w.daemon.service.reload()
+    stage.w.daemon.settle()
+    assert gone.aborted is not None
+    assert gone.aborted.errno == errno.EACCES
+    assert "token" in str(gone.aborted)
+    assert stays.aborted is None
+    assert stage.ask(stays, Info()).counts.clients == 1
 
 
 def test_nobody_is_let_in_if_that_cannot_be_decided(stage: Stage, logged: Logged) -> None:

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from netdaemon import ConnectFailed, Credentials, Denied, TimedOut, Untrusted, connect
+from netdaemon import BadRequest, ConnectFailed, ConnectionClosed, Credentials, Denied, TimedOut, Untrusted, connect
 from netdaemon.policy.principals import Principal
 from tests.tls.support import Keys, pin, running
 
@@ -119,6 +119,28 @@ async def test_pins_besides_the_authority(keys: Keys, tmp_path: Path) -> None:
             f"the key {pin(str(two.certificate))} is not among those that may connect; "
             "ask for it to be added to the daemon's pins"
         )
+
+
+async def test_a_pin_that_is_taken_out_ends_its_connections(keys: Keys, tmp_path: Path) -> None:
+    """When the files are read again; whose pin has stayed goes on, although the policy is wrong at that time."""
+    one, two = keys.credentials("one", "one.example.org"), keys.credentials("two", "two.example.org")
+    pins = tmp_path / "pins"
+    pins.write_text(f"{pin(str(one.certificate))}\n{pin(str(two.certificate))}\n")
+    async with running(core, keys, pins=str(pins)) as daemon:
+        stays = await connect(core, daemon.endpoint, credentials=one, reconnect=False)
+        goes = await connect(core, daemon.endpoint, credentials=two, reconnect=False)
+        pins.write_text(pin(str(one.certificate)))
+
+        def wrong() -> Any:
+            raise PermissionError(1, "no")
+
+        daemon.service._read_policy = wrong
+        with pytest.raises(BadRequest, match="the policy stays as it was"):
+            daemon.service.reload()
+        with pytest.raises(ConnectionClosed, match="is not among those that may connect"):
+            await goes.info()
+        assert (await stays.info()).counts.clients == 1
+        await stays.close()
 
 
 async def test_pins_alone(keys: Keys, tmp_path: Path) -> None:
