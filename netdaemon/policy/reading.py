@@ -17,6 +17,7 @@ from netdaemon.policy.keys import ROLE_KEYS, SCOPE_KEYS, bind_keys, deny_keys, d
 from netdaemon.policy.lines import located, places
 from netdaemon.policy.rules import Binding, Denial, Role, Rules, Scope
 from netdaemon.policy.verbs import OF_THE_DAEMON, Verb
+from netdaemon.ways import UnsafeWay, check_way
 
 TOP_KEYS = ("roles", "bind", "deny", "tokens")
 
@@ -55,9 +56,13 @@ def read(file: str | os.PathLike[str], *, guarded: bool = True) -> Reading:
 
 
 def _guard(at: At) -> None:
-    """Tell if somebody else can change the file."""
+    """Tell if somebody else can change the file, or put another in its place."""
     try:
+        check_way(os.path.dirname(os.path.abspath(at.file)))
         status = os.stat(at.file)
+    except UnsafeWay as unsafe:
+        at.fault(f"it {unsafe}: others can put another in its place")
+        return
     except OSError:
         # Whoever reads it says why that is not possible.
         return

@@ -296,3 +296,19 @@ def test_a_range_of_whom_has_root_in_it_where_it_says_so(tmp_path: Path) -> None
     assert denied is not None
     assert denied.has(Principal(uid=1000, gid=0))
     assert not denied.has(Principal(uid=1000, gid=10))
+
+
+def test_nobody_else_puts_another_in_its_place(tmp_path: Path) -> None:
+    """A directory that all can write to has this one replaced, between looking at it and reading it, too."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(0o777)
+    file = folder / "policy.toml"
+    file.write_text("")
+    file.chmod(0o600)
+    with pytest.raises(PolicyFaults, match=r"where everybody may write.*: others can put another in its place"):
+        read(file)
+    (doubt,) = read(file, guarded=False).doubts
+    assert "others can put another" in doubt.message
+    folder.chmod(0o755)
+    read(file)
