@@ -84,12 +84,14 @@ def rounds(full: int, short: int, kept: tuple[RunningDaemon, Path], work: Callab
 
 def end_all(wire: Wire) -> None:
     """Nothing runs any more, and nothing that has exited is kept."""
-    for one in wire.ask(List()).processes:
-        if one.state is State.RUNNING:
-            wire.ask(Kill(process=one.id, signal=signal.SIGKILL))
-            wire.ask(Wait(process=one.id))
-        # Its last client is let go of first, and its pipes are closed.
-        eventually(lambda id=one.id: isinstance(wire.ask(Remove(process=id)), Ok | NoSuchProcess))
+    # One answer does not hold them all.
+    while found := wire.ask(List()).processes:
+        for one in found:
+            if one.state is State.RUNNING:
+                wire.ask(Kill(process=one.id, signal=signal.SIGKILL))
+                wire.ask(Wait(process=one.id))
+            # Its last client is let go of first, and its pipes are closed.
+            eventually(lambda id=one.id: isinstance(wire.ask(Remove(process=id)), Ok | NoSuchProcess))
 
 
 def test_failed_starts(kept: tuple[RunningDaemon, Path], figure: Figure, trial: Trials) -> None:
