@@ -5,13 +5,17 @@ Neither what an environment says nor what is typed is in it, whoever asks for it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from twisted.logger import Logger
+
+from netdaemon.ways import UnsafeWay, check_way
 
 # Only the daemon's own user reads it: it tells who does what.
 MODE = 0o600
@@ -67,7 +71,7 @@ class Audit:
                 self._descriptor = _opened(self._path)
             # One line, one write: with O_APPEND nobody else's comes in between.
             if os.write(self._descriptor, octets) < len(octets):
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self.lost += 1
             self._fail(error)
@@ -96,12 +100,16 @@ class Audit:
 
 
 def _opened(path: str) -> int:
+    try:
+        check_way(os.path.dirname(path))
+    except UnsafeWay as error:
+        raise PermissionError(errno.EPERM, str(error)) from error
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, MODE)
     status = os.fstat(descriptor)
-    if status.st_nlink != 1 or status.st_mode & 0o170000 != 0o100000:
+    if status.st_nlink != 1 or not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise OSError(22, f"it is no regular file of one name: {path}")
+        raise OSError(errno.EINVAL, "it is no regular file of one name")
     return descriptor
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from netdaemon.wire.answers import (
 )
 from netdaemon.wire.commands import (
     Again,
+    Attach,
     Change,
     Start,
 )
@@ -66,12 +67,29 @@ def start(daemon: DaemonService, peer: Peer, id: int, request: Start) -> Answer:
             passing=peer.connection.version == 1,
         )
 
+    return launching.addCallback(_started(peer, id, known, _attachment(request)))
+
+
+def _attachment(request: Start) -> Attach | None:
+    """What *request* says of an attachment: many may wait, and the rest of each is not to be kept for it."""
+    if not request.attach:
+        return None
+    return Attach(
+        process="",
+        from_=request.from_,
+        channels=request.channels,
+        hold=request.hold,
+        read_only=request.read_only,
+    )
+
+
+def _started(peer: Peer, id: int, known: Process | None, attachment: Attach | None) -> Callable[[Process], Reply]:
     def started(process: Process) -> Reply:
-        if request.attach:
-            return attached(peer, id, process, request)
+        if attachment is not None:
+            return attached(peer, id, process, attachment)
         return Started(process=process.record(), created=process is not known)
 
-    return launching.addCallback(started)
+    return started
 
 
 def _check_processes(daemon: DaemonService, peer: Peer, owner: str, tenant: str | None) -> None:
