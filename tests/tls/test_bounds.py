@@ -28,6 +28,7 @@ from netdaemon.wire.commands import Hello, List
 from tests.blocking.proxy import limits
 from tests.cli.support import PATIENCE
 from tests.faults.test_memory import STALLED, Highest
+from tests.faults.wire import eventually
 from tests.support import LONG, Figure, writable
 from tests.tls.support import Cutting, Keys, TlsDaemon, tls_daemon
 
@@ -138,6 +139,38 @@ def test_a_flood_that_is_not_read(daemon: TlsDaemon, keys: Keys, figure: Figure)
         f"G4 by TLS, flood of {received // 1_000_000} MB: the daemon's memory", f"+{highest.more:.1f} MiB", "<= +8 MiB"
     )
     assert highest.more <= 8
+
+
+def test_nothing_is_left_of_who_was_refused(daemon: TlsDaemon, keys: Keys, figure: Figure) -> None:
+    """G12: handshakes that fail or are given up leave no descriptor and no memory."""
+    count = 3000 if LONG else 300
+    pid = daemon.daemon.process.pid
+    mine = keys.credentials("panel", "panel.example.org")
+
+    def knock(words: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", daemon.port), PATIENCE) as sock:
+            sock.sendall(words)
+            if len(words) > 10:
+                sock.recv(100)
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+
+    with blocking.connect(daemon.endpoint, credentials=mine) as client:
+        for _ in range(50):
+            knock(b"this is no TLS at all")
+            knock(b"\x16\x03\x01")
+        before = descriptors()
+        with Highest(pid) as highest:
+            for _ in range(count):
+                knock(b"this is no TLS at all")
+                knock(b"\x16\x03\x01")
+            client.info()
+            eventually(lambda: descriptors() <= before)
+    figure(
+        f"G12 by TLS, {2 * count:,} handshakes that fail: the daemon's memory", f"+{highest.more:.1f} MiB", "<= +2 MiB"
+    )
+    assert highest.more <= 2
 
 
 def test_certificates_are_swapped_under_load(daemon: TlsDaemon, keys: Keys, tmp_path: Path) -> None:
