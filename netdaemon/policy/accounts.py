@@ -73,18 +73,36 @@ def own_groups(uid: int) -> tuple[int, ...]:
     return (entry.pw_gid, *(one for one in others if one != entry.pw_gid))
 
 
-def account_of(user: str | None, group: str | None, groups: Sequence[str] | None, own: Account) -> Account | None:
-    """What a start comes to that names these, at a daemon that runs as *own*; None: it names none.
+def account_of(user: str | None, group: str | None, groups: Sequence[str] | None, own: Account) -> Account:
+    """What a start comes to that names these, of a daemon that runs as *own*.
 
-    What is left out is the user's own; where only groups are named, it is no others.
+    Left out, a group is the user's own, and so are the supplementary groups: all that have the user as a member. Where
+    only groups are named the user stays the daemon's. Its supplementary groups do not: what is not named is not given,
+    as somebody who narrows a group expects it.
+
+    The database may be on another machine, and is waited for.
 
     :raises LookupError: there is no such user or group, or the user has none of its own and none is said.
     """
     if user is None and group is None and groups is None:
-        return None
-    uid = own.uid if user is None else uid_of(user)
-    usual = (own.gid,) if user is None else own_groups(uid)
-    if group is None and not usual:
-        raise LookupError(f"uid {uid} has no entry in the user database; say its group, too")
-    gid = usual[0] if group is None else gid_of(group)
-    return Numbers(uid, gid, usual[1:] if groups is None else tuple(map(gid_of, groups)))
+        return own
+    uid, gid, name = (own.uid, own.gid, None) if user is None else _entry(user)
+    if group is not None:
+        gid = gid_of(group)
+    if gid is None:
+        raise LookupError(f"uid {uid} has no entry in the user database; say its group, by name or number")
+    if groups is not None:
+        others = {gid_of(one) for one in groups}
+    else:
+        others = set() if name is None else set(os.getgrouplist(name, gid))
+    return Numbers(uid, gid, tuple(sorted(others)))
+
+
+def _entry(user: str) -> tuple[int, int | None, str | None]:
+    """A user's number, its group, and the name by which it is a member of others; without an entry, the number."""
+    uid = uid_of(user)
+    try:
+        entry = pwd.getpwuid(uid) if user.isdecimal() else pwd.getpwnam(user)
+    except KeyError:
+        return uid, None, None
+    return entry.pw_uid, entry.pw_gid, entry.pw_name

@@ -149,7 +149,7 @@ WRONG = [
     (["--as", "user:no-such-user", "list"], "there is no user 'no-such-user'"),
     (["--as", "uid:1", "stop", "--", "x"], "a program is given, and only start has one"),
     (["--as", "uid:1", "start", "--user", "no-such-user", "--", "x"], "there is no user"),
-    (["--as", "uid:1", "start", "--user", "4000000000", "--", "x"], "say its group, too"),
+    (["--as", "uid:1", "start", "--user", "4000000000", "--", "x"], "say its group, by name or number"),
     (["--as", "uid:1", "start", "--limit", "x=1", "--", "x"], "'--limit': 'x=1': there are cpu, fsize"),
     (["--as", "uid:1", "start", "--cgroup", "memory.max=1T", "--", "x"], "a size is a whole number"),
     (["--as", "uid:1", "start", "--cgroup", "pids=1", "--", "x"], "'--cgroup': 'pids=1': did you mean \"pids.max\"?"),
