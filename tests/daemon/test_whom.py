@@ -66,7 +66,7 @@ def test_descriptors_with_many_about(daemon: RunningDaemon, wire: Wire) -> None:
             one = started(clients[number], **options)
             eventually(lambda pid=one.pid: os.listdir(f"/proc/{pid}/fd") == ["0", "1", "2"])
             if number % 3:
-                assert is_whom(one.pid)
+                eventually(lambda pid=one.pid: is_whom(pid))
                 told = wire.ask(Inspect(process=one.id)).process
                 assert (told.uid, told.gid) == (1234, 1235)
     finally:
