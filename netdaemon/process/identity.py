@@ -98,7 +98,9 @@ class Identity:
         for name in _DECLARED:
             value = told[name]
             told[name] = None if value is None else _plain(value)
-        return _encode({name: value for name, value in told.items() if value})
+        # Of these an empty one was said, too.
+        said = [name for name in ("limits", "cgroup") if told[name] is not None]
+        return _encode({name: value for name, value in told.items() if value or name in said})
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Identity))
