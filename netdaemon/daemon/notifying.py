@@ -19,16 +19,26 @@ class NotifyFolder:
         self._path = path
         self._temporary = path is None
 
-    def bind(self, id: str) -> tuple[str, int]:
+    def bind(self, id: str, uid: int | None = None) -> tuple[str, int]:
         """A socket for the process *id*: its path and its descriptor.
 
+        :param uid: whose it is to be; None: this program's own user.
         :raises OSError: there is none to be had.
         """
         if self._path is None:
             self._path = tempfile.mkdtemp(prefix="netdaemon-")
         os.makedirs(self._path, 0o700, exist_ok=True)
         path = os.path.join(self._path, id)
-        return path, bind(path)
+        descriptor = bind(path)
+        if uid is not None and uid != os.geteuid():
+            try:
+                # Others come through, and see no names.
+                os.chmod(self._path, 0o711)
+                os.chown(path, uid, -1, follow_symlinks=False)
+            except OSError:
+                os.close(descriptor)
+                raise
+        return path, descriptor
 
     def remove(self, id: str) -> None:
         """There is no such process any more."""

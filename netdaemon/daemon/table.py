@@ -168,7 +168,8 @@ class ProcessTable:
 
     def _listen_to(self, process: Process) -> list[str]:
         """Give it a socket to say something on; what its environment says of that."""
-        path, descriptor = self._notify.bind(process.id)
+        account = process.identity.account
+        path, descriptor = self._notify.bind(process.id, None if account is None else account.uid)
         process.notify = NotifySocket(self._reactor, descriptor, process.life.heard)
         said = [f"NOTIFY_SOCKET={path}"]
         if process.identity.watchdog is not None:
