@@ -261,7 +261,7 @@ def test_failures_for_people_and_programs() -> None:
         "error": {
             "code": "no-such-process",
             "errno": 2,
-            "message": "there is no process '\x1b'",
+            "message": "there is no process '\\x1b'",
             "process": "\x1b",
             "hint": "see what there is: ndtool list",
             "exit": 125,
