@@ -93,7 +93,8 @@ def test_all_that_cat_is_told_comes_back_over_many_cuts(real: Daemon, directory:
             remote = client.start(["/bin/cat"], hold=-1, keep=KEEP, labels={"seed": str(seed)})
             check(echo(remote, data, 60_000), data)
             assert remote.stdin.accepted == len(data)
-            assert between.cuts >= 45
+            # How many it takes depends on how much goes over each connection before it is cut.
+            assert between.cuts >= 25
             assert len(client.list(f"label.seed={seed}")) == 1
             client.remove(remote.id)
 

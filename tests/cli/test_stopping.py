@@ -231,4 +231,5 @@ def test_a_stop_goes_on_with_the_next_daemon(deaf: tuple[Daemon, Ndtool]) -> Non
         ndtool.ok("stop", "--now", "--all")
         assert stopping.wait(PATIENCE) == 0
         assert stopping.stdout is not None
-        assert stopping.stdout.read().count(b": stopped by ") == 2
+        # By its own steps or by the other's: whichever it comes to know of.
+        assert sorted(line.partition(b": ")[0] for line in stopping.stdout if b"stopped" in line) == [b"one", b"two"]

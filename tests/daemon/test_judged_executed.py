@@ -25,7 +25,7 @@ from tests.daemon.support import Bare, World, world
 from tests.support import LONG, Figure
 from tests.wire.strategies import messages_of
 
-EXAMPLES = 10_000 if LONG else 300
+EXAMPLES = 10_000 if LONG else 100
 
 
 @dataclass(frozen=True)

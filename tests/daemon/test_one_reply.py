@@ -357,7 +357,7 @@ def happen(w: World, what: str, which: int) -> None:
     w.daemon.settle()
 
 
-@settings(deadline=None, max_examples=400 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=400 if LONG else 60, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_anything_in_any_order(steps: list[tuple[Any, Request | None, int]]) -> None:
     """Two clients, any requests, children that do anything: exactly one reply each, of a kind that the request has."""

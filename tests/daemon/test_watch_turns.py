@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from netdaemon.daemon import feed, responders
+from netdaemon.daemon import feed
+from netdaemon.daemon.responders import looks
 from netdaemon.errors import InternalError, ShuttingDown
 from netdaemon.wire.answers import Happened, Watching
 from netdaemon.wire.commands import Info, Watch
@@ -71,7 +72,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[Deferred[None]]:
         coming.append(Deferred())
         return coming[-1]
 
-    monkeypatch.setattr(responders, "deferLater", later)
+    monkeypatch.setattr(looks, "deferLater", later)
     return coming
 
 

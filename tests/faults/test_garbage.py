@@ -155,7 +155,7 @@ def outcome(path: str, pieces: list[bytes], packets: bool) -> str:
 @pytest.mark.parametrize("door", DOORS, ids=str)
 def test_malformed_frames(fresh: RunningDaemon, figure: Figure, trial: Trials, door: Door) -> None:
     """Thousands of connections with one kind of nonsense each."""
-    rounds = 20_000 if LONG else 2_000
+    rounds = 20_000 if LONG else 1_000
     chance = random.Random(2009)
     outcomes: Counter[str] = Counter()
     with trial(fresh, f"malformed frames, {door}") as line:

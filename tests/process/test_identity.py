@@ -15,6 +15,7 @@ from netdaemon.wire.commands import Start
 from netdaemon.wire.records import Scope
 from netdaemon.wire.specs import USUAL_STOP, Log, Policy, Ready, Restart, Step
 from netdaemon.wire.whom import ID_MAX
+from tests.support import LONG
 from tests.wire.strategies import messages_of
 
 IDS = st.integers(0, ID_MAX)
@@ -37,7 +38,7 @@ IDENTITIES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60 if LONG else 20)
 @given(IDENTITIES)
 def test_there_and_back(identity: Identity) -> None:
     """Bytes of no encoding, words and durations included."""

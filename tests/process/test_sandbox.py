@@ -81,7 +81,7 @@ def said(started: Launching, *argv: str, **rest: object) -> tuple[list[str], int
 
 LOOK = """
 id -u; id -g; grep -c 'Cap...:.0*$' /proc/self/status; grep NoNewPrivs /proc/self/status
-grep -c 'SigIgn:.0*$\\|SigIgn:.0000000180000000$' /proc/self/status
+grep -c 'SigIgn:.0000000[01][08]0000000$' /proc/self/status
 ls -d /proc/[0-9]* | wc -l; ls -A /tmp | wc -l; ls /sys/class/net
 touch /usr/netdaemon /root/netdaemon /etc/netdaemon /run/netdaemon 2>&1 | grep -c 'Read-only\\|denied'
 touch /tmp/mine && echo written; pwd; exit 7

@@ -19,6 +19,7 @@ from netdaemon.wire.records import State
 from netdaemon.wire.specs import Ready
 from netdaemon.wire.told import Happening
 from tests.process.test_identity import IDENTITIES
+from tests.support import LONG
 
 NUMBERS = st.integers(0, 1 << 60)
 STATUSES = st.one_of(
@@ -83,7 +84,7 @@ SAVED = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60 if LONG else 20)
 @given(SAVED)
 def test_there_and_back(saved: Saved) -> None:
     """All of it; that no channel is closed is left out, and means the same."""

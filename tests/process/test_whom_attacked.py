@@ -238,7 +238,7 @@ while True:
 print(count)
 """
 
-STARTS = 500 if LONG else 60
+STARTS = 500 if LONG else 25
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from netdaemon.visible import visible
 from netdaemon.wire import answers, commands
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.server import ServerConnection
+from tests.support import LONG
 from tests.wire import strategies
 from tests.wire.support import attached, cut, greeted, message, messages, requests, watching
 
-SOME = settings(max_examples=40, deadline=None)
+SOME = settings(max_examples=40 if LONG else 15, deadline=None)
 
 # A request that gets each reply, and one that gets an attachment.
 ASKS: dict[type[Any], commands.Request] = {

@@ -15,6 +15,7 @@ from netdaemon.wire.box import decode_box, encode_box
 from netdaemon.wire.fields import INTEGER, PAYLOAD, TEXT, array
 from netdaemon.wire.records import State
 from netdaemon.wire.told import PROCESS, ProcessRecord
+from tests.support import LONG
 from tests.wire import strategies
 from tests.wire.support import box, integer
 
@@ -212,7 +213,7 @@ def test_what_is_no_box() -> None:
         layout.decode(Example, b"\0\1", strict=True)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=100 if LONG else 25)
 @given(data=st.data())
 @pytest.mark.parametrize("declaration", [*strategies.REQUESTS, *strategies.REPLIES, *strategies.EVENTS])
 def test_what_is_generated_does_as_the_general_code(declaration: type[Any], data: st.DataObject) -> None:
