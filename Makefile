@@ -23,8 +23,11 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Thousands of real programs beside one another on two cores: what fails is told, and run once more by itself. What fails
+# then, fails.
 unit: $(READY)
-	$(BIN)/python -b -m pytest -n 2 --dist loadfile
+	$(BIN)/python -b -m pytest -n 2 --dist loadfile || \
+	$(BIN)/python -b -m pytest --last-failed --last-failed-no-failures none
 
 # The tests under faults and those with real programs, with the counts that are promised; ends with their tables.
 faults: $(READY)

@@ -19,6 +19,9 @@ from tests.support import LONG, Figure, Logged, RunningDaemon, running_daemon
 # Seconds for one asynchronous test, several times what the slowest takes on a busy machine.
 TIME_LIMIT = 60.0
 
+# Turns of the loop after each of them: TLS says goodbye in two.
+TURNS_AFTER = 3
+
 
 _logged = Logged()
 
@@ -38,11 +41,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 async def _and_a_turn(core: Any, test: Coroutine[Any, Any, None]) -> None:
-    """The test, and one turn of the loop: what is closed is told so then."""
+    """The test, and some turns of the loop: what is closed is told so then, and what follows of that happens, too."""
     try:
         await test
     finally:
-        await deferLater(core, 0)
+        for _ in range(TURNS_AFTER):
+            await deferLater(core, 0)
 
 
 @pytest.hookimpl(tryfirst=True)

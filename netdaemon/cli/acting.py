@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal as signals
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +42,9 @@ READ = 64 * 1024
 
 # Seconds that the daemon may take to end its processes, some by stops of their own, and itself: it kills after 80.
 SHUTDOWN_WITHIN = 120.0
+
+# Seconds that it may take to clean up once it has hung up: it removes its sockets, and is gone.
+CLEANS_UP_WITHIN = 5
 
 
 @click.command(short_help="Send input to a process.")
@@ -243,6 +249,31 @@ def _remove(client: Client, one: Chosen, force: bool) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _end_of(client: Client, local: bool) -> Iterator[Callable[[float], None]]:
+    """What waits so many seconds for the daemon's own process to be gone; not at all where it is out of sight."""
+    descriptor = -1
+    if local:
+        try:
+            descriptor = os.pidfd_open(client.info().pid)
+        except OSError:
+            # In another container, perhaps.
+            pass
+    poll = select.poll()
+    if descriptor >= 0:
+        poll.register(descriptor, select.POLLIN)
+
+    def wait(seconds: float) -> None:
+        if descriptor >= 0:
+            poll.poll(seconds * 1000)
+
+    try:
+        yield wait
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 @click.command(short_help="End the daemon and its processes.")
 @click.option("--keep", is_flag=True, help="End the daemon only; its processes go on, and the next daemon has them.")
 @json_option
@@ -269,13 +300,14 @@ def shutdown(context: click.Context, keep: bool) -> None:
         else:
             output.note(f"no daemon runs at {reach.path}: nothing to do")
         return
-    with client:
+    with client, _end_of(client, local=reach.target.place is None) as gone:
         client.shutdown(Fate.KEEP if keep else Fate.STOP)
         deadline = Deadline(SHUTDOWN_WITHIN)
         try:
             while True:
                 client.pump(deadline.left(f"the daemon at {reach.path} did not end"))
         except ConnectionClosed:
-            pass
+            # All that is left to do is to clean up.
+            gone(CLEANS_UP_WITHIN)
     if reach.json:
         output.write(output.json_text({"socket": reach.path, "ended": True}))

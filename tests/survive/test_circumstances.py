@@ -61,10 +61,13 @@ def small_disk() -> Iterator[World]:
 
 
 def test_a_full_disk(small_disk: World, figure: Figure) -> None:
-    """Two floods that would keep more than there is room for: the children wait, and nothing is lost."""
+    """Two floods that would keep more than there is room for: the children wait, and nothing is lost.
+
+    Neither may keep so much that there is none for the other, whoever comes first.
+    """
     daemon = small_disk
     for number in range(2):
-        daemon.begin(("flood", "both")[number], code=5, keep=4 * MEBIBYTE)
+        daemon.begin(("flood", "both")[number], code=5, keep=2 * MEBIBYTE)
     kills(daemon, ROUNDS, random.Random("disk"))
     daemon.finish()
     total = sum(one.total for one in daemon.followers)
