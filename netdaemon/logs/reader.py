@@ -75,9 +75,9 @@ def _found(directory: int, name: str, ask: Callable[[], Logged], complain: Calla
             logged = ask()
             if not logged.inode:
                 # A daemon that cannot write has no present file, whatever is there.
-                return _Files(directory, None, logged, list_aside(directory, name, None), complain)
+                return _Files(directory, None, logged, _all_aside(directory, name, None), complain)
             if present is not None and _agree(present, logged):
-                aside = list_aside(directory, name, os.fstat(present).st_uid)
+                aside = _all_aside(directory, name, os.fstat(present).st_uid)
                 # Else it may be among those set aside, too.
                 if _is_at(directory, name, present):
                     files = _Files(directory, present, logged, aside, complain)
@@ -87,6 +87,22 @@ def _found(directory: int, name: str, ask: Callable[[], Logged], complain: Calla
             if present is not None:
                 os.close(present)
     raise Moved(f"{name} is not, or does not stay, the file that the daemon writes to")
+
+
+def _all_aside(directory: int, name: str, uid: int | None) -> list[str]:
+    """Those set aside, every one of them.
+
+    The kernel lists a directory by and by: of a file that is replaced by its compressed form meanwhile, neither may be
+    seen. When it is listed once more, that is over.
+    """
+    before: list[str] | None = None
+    for _ in range(_ATTEMPTS):
+        found = list_aside(directory, name, uid)
+        plain = [one.removesuffix(COMPRESSED) for one in found]
+        if plain == before:
+            return found
+        before = plain
+    raise Moved(f"those set aside of {name} do not stay as they are")
 
 
 def _open_present(directory: int, name: str) -> int | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from netdaemon.logs import reader
 from netdaemon.logs.cri import Block, Line
-from netdaemon.logs.files import tidy
+from netdaemon.logs.files import list_aside, tidy
 from netdaemon.logs.reader import Moved, read
 from netdaemon.logs.writer import LogFile, Position
 from netdaemon.wire.specs import Log
@@ -238,3 +239,22 @@ def test_while_it_is_written(path: Path) -> None:
     finally:
         writer.join()
     assert bytes(got) == numbered(range(total))
+
+
+def test_one_that_a_listing_has_missed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is being replaced by its compressed form is in no listing for an instant; the next one has it."""
+    log = LogFile(Log(path=str(path), size=4096, files=1000), Position(), lambda position: None)
+    for start in range(0, 400, 50):
+        log.append(blocks_of(numbered(range(start, start + 50))))
+    log.close()
+    listed: list[int] = []
+
+    def first_without_one(directory: int, name: str, uid: int | None) -> list[str]:
+        found = list_aside(directory, name, uid)
+        assert len(found) > 2
+        listed.append(len(found))
+        return found[:1] + found[2:] if len(listed) == 1 else found
+
+    monkeypatch.setattr(reader, "list_aside", first_without_one)
+    assert data_of(list(read(str(path), lambda: told(log.position)))) == numbered(range(400))
+    assert len(listed) == 3
