@@ -9,6 +9,7 @@ import resource
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,8 @@ def starts(draw: st.DrawFn) -> Start:
     return replace(request, run_as=run_as, sandbox=None, **later)
 
 
+# Hypothesis itself compares bytes with numbers, when it has many examples to compare.
+@pytest.mark.filterwarnings("ignore:Comparison between bytes and int:BytesWarning")
 def test_field_for_field(figure: Figure) -> None:
     counts = {"executed": 0, "refused": 0}
     judged: list[Spec] = []
