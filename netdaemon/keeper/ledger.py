@@ -159,7 +159,7 @@ class Ledger:
     def described(self, id: str) -> tuple[list[bytes], list[int]]:
         """An entry as fields, and its descriptors in the same order."""
         entry = self.entries[id]
-        fields = [id.encode(), b"%d" % entry.pid, *(name.encode() for name in entry.roles)]
+        fields = [os.fsencode(id), b"%d" % entry.pid, *map(os.fsencode, entry.roles)]
         return fields, list(entry.roles.values())
 
     def enter(self, fields: Sequence[bytes], descriptors: Sequence[int]) -> None:

@@ -78,16 +78,16 @@ def launch(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]
     try:
         keeper.ledger.launch(id, spec, spool)
     except LaunchError as error:
-        keeper.tell(one, b"refused", id.encode(), error.stage.encode(), b"%d" % error.errno)
+        keeper.tell(one, b"refused", os.fsencode(id), error.stage.encode(), b"%d" % error.errno)
         return
     except (ValueError, OSError) as error:
         # What no program can be given.
-        keeper.tell(one, b"refused", id.encode(), b"exec", b"%d" % (getattr(error, "errno", None) or errno.EINVAL))
+        keeper.tell(one, b"refused", os.fsencode(id), b"exec", b"%d" % (getattr(error, "errno", None) or errno.EINVAL))
         return
     fields, ours = keeper.ledger.described(id)
     if not keeper.tell(one, b"launched", *fields, descriptors=ours):
         keeper.ledger.forget(id)
-        keeper.tell(one, b"refused", id.encode(), b"descriptors", b"%d" % errno.EMFILE)
+        keeper.tell(one, b"refused", os.fsencode(id), b"descriptors", b"%d" % errno.EMFILE)
 
 
 def spawn(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
@@ -131,7 +131,7 @@ def collect(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int
         told = _told(keeper.ledger.collect(words[0]))
     except ChildProcessError:
         told = (b"unknown",)
-    keeper.tell(one, b"status", words[0].encode(), *told)
+    keeper.tell(one, b"status", os.fsencode(words[0]), *told)
 
 
 def release(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
@@ -151,7 +151,7 @@ def abandon(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int
 
 def adopt(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
     """adopt ID PID ROLE...  with the descriptors: from a daemon whose keeper has died."""
-    keeper.ledger.enter([word.encode() for word in words], descriptors)
+    keeper.ledger.enter([os.fsencode(word) for word in words], descriptors)
 
 
 def sync(keeper: Keeper, one: Daemon, words: list[str], descriptors: list[int]) -> None:
