@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -47,18 +48,25 @@ class Keeper:
         self.daemons: list[Daemon] = []
 
     def end(self) -> None:
+        left = self._children() if self.process.poll() is None else []
         for daemon in self.daemons:
             daemon.channel.close()
         if self.process.poll() is None:
             self.process.kill()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def children(self) -> int:
+    def _children(self) -> list[int]:
         pid = self.process.pid
-        return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def children(self) -> int:
+        return len(self._children())
 
     def time(self) -> int:
         """What it has used of the processor, in hundredths of a second."""
