@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Random bytes of a token: nobody guesses so many, and so a plain digest of them is as good as they are.
 TOKEN_BYTES = 32
 
+# What explain ends with where the answer is no; that it could not find out is a failure.
+DENIED = 1
+
 
 @click.group(short_help="Look at a file that says who may do what.", invoke_without_command=True)
 @click.pass_context
@@ -159,10 +162,6 @@ def explain(context: click.Context, /, file: str, who: str, verb: str, daemon: s
         raise Failure(error.message, error=error) from error
     _tell(found, verb, reach_of(context).json)
     return 0 if found.decision.allowed else DENIED
-
-
-# What explain ends with where the answer is no; that it could not find out is a failure.
-DENIED = 1
 
 
 def _subject(judged_by: FilePolicy, who: str, said: dict[str, Any]) -> Sketch | None:

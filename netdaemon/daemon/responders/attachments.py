@@ -14,20 +14,8 @@ from netdaemon.errors import AlreadyExited, BadRequest, Denied, UnknownChannel
 from netdaemon.policy.judged import Subject
 from netdaemon.policy.verbs import Verb
 from netdaemon.process.record import Process
-from netdaemon.wire.answers import (
-    Attached,
-    Ok,
-    Taken,
-)
-from netdaemon.wire.commands import (
-    FOR_EVER,
-    Attach,
-    Data,
-    Detach,
-    Flow,
-    Resize,
-    Start,
-)
+from netdaemon.wire.answers import Attached, Ok, Taken
+from netdaemon.wire.commands import FOR_EVER, Attach, Data, Detach, Flow, Resize, Start
 from netdaemon.wire.records import Channel, Reason
 
 if TYPE_CHECKING:
@@ -59,7 +47,8 @@ def require_attach(daemon: DaemonService, peer: Peer, subject: Subject, request:
         daemon.judge.require(peer.principal, Verb.ATTACH_WRITE, subject)
 
 
-def attached(peer: Peer, id: int, process: Process, request: Start | Attach) -> Attached:
+def attached(peer: Peer, id: int, process: Process, request: Attach) -> Attached:
+    """Attach *peer* to *process*, as *request* says: whichever process that names."""
     spool = process.spool
     offset = spool.begin if request.from_ is None else request.from_
     if offset < 0:

@@ -11,17 +11,8 @@ from netdaemon.daemon.peer import MAX_ATTACHMENTS, MAX_REQUESTS, Peer
 from netdaemon.daemon.responders.table import Answer, responds_to
 from netdaemon.errors import BadRequest
 from netdaemon.policy.verbs import Verb
-from netdaemon.wire.answers import (
-    WINDOW,
-    DaemonInfo,
-    Ok,
-)
-from netdaemon.wire.commands import (
-    KEEP_MAX,
-    Info,
-    Reload,
-    Shutdown,
-)
+from netdaemon.wire.answers import WINDOW, DaemonInfo, Ok
+from netdaemon.wire.commands import KEEP_MAX, Info, Reload, Shutdown
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import Counts, Fate, Limits
 

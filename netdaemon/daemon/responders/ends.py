@@ -15,17 +15,8 @@ from netdaemon.daemon.responders.table import Answer, known_as, responds_to
 from netdaemon.errors import Denied
 from netdaemon.policy.judged import Subject
 from netdaemon.policy.verbs import Verb
-from netdaemon.wire.answers import (
-    Ok,
-    Pruned,
-    Stopped,
-)
-from netdaemon.wire.commands import (
-    Kill,
-    Prune,
-    Remove,
-    Stop,
-)
+from netdaemon.wire.answers import Ok, Pruned, Stopped
+from netdaemon.wire.commands import Kill, Prune, Remove, Stop
 from netdaemon.wire.records import Scope
 from netdaemon.wire.specs import Step
 

@@ -18,19 +18,8 @@ from netdaemon.daemon.responders.table import Answer, known_as, responds_to
 from netdaemon.errors import AlreadyExited
 from netdaemon.policy.verbs import Verb
 from netdaemon.process.record import Process
-from netdaemon.wire.answers import (
-    Listing,
-    OfProcess,
-    Reply,
-    Watching,
-)
-from netdaemon.wire.commands import (
-    LIST_LIMIT,
-    Inspect,
-    List,
-    Wait,
-    Watch,
-)
+from netdaemon.wire.answers import Listing, OfProcess, Reply, Watching
+from netdaemon.wire.commands import LIST_LIMIT, Inspect, List, Wait, Watch
 from netdaemon.wire.frame import MAX_MESSAGE
 from netdaemon.wire.records import Until
 from netdaemon.wire.told import PROCESS, ProcessRecord

@@ -20,18 +20,8 @@ from netdaemon.policy.judged import tenant_of
 from netdaemon.policy.verbs import Verb
 from netdaemon.process.identity import Identity
 from netdaemon.process.record import Process
-from netdaemon.wire.answers import (
-    Changed,
-    OfProcess,
-    Reply,
-    Started,
-)
-from netdaemon.wire.commands import (
-    Again,
-    Attach,
-    Change,
-    Start,
-)
+from netdaemon.wire.answers import Changed, OfProcess, Reply, Started
+from netdaemon.wire.commands import Again, Attach, Change, Start
 from netdaemon.wire.specs import Log
 
 if TYPE_CHECKING:
@@ -84,6 +74,8 @@ def _attachment(request: Start) -> Attach | None:
 
 
 def _started(peer: Peer, id: int, known: Process | None, attachment: Attach | None) -> Callable[[Process], Reply]:
+    """What answers a START once its process runs; *known* is the one that was started before, by the same key."""
+
     def started(process: Process) -> Reply:
         if attachment is not None:
             return attached(peer, id, process, attachment)

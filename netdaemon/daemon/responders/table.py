@@ -13,12 +13,8 @@ from twisted.internet.defer import Deferred
 from netdaemon.daemon.database import Stored
 from netdaemon.daemon.peer import Peer
 from netdaemon.process.record import Process
-from netdaemon.wire.answers import (
-    Reply,
-)
-from netdaemon.wire.commands import (
-    Request,
-)
+from netdaemon.wire.answers import Reply
+from netdaemon.wire.commands import Request
 
 if TYPE_CHECKING:
     from netdaemon.daemon.service import DaemonService
