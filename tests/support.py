@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
@@ -163,16 +163,3 @@ def _says_hello(path: str) -> bool:
             received = connection.next_message()
             if received is not None:
                 return isinstance(received[1], Welcome)
-
-
-def eventually(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """What *condition* comes to once that is true.
-
-    :raises TimeoutError: it is not within *patience* seconds.
-    """
-    deadline = time.monotonic() + patience
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"it has not come about within {patience:g} seconds")
-        time.sleep(0.02)
-    return found

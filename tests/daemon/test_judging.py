@@ -1,33 +1,20 @@
-"""Every request is judged: on the right verb, on what it is about, before anything is done; and told to the audit."""
+"""Every request is judged: on the right verb, on what it is about, before anything is done."""
 
 from __future__ import annotations
 
 import errno
 import gc
-import json
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from netdaemon.daemon.audit import Audit
-from netdaemon.daemon.judging import Policy
 from netdaemon.daemon.responders import RESPONDERS
 from netdaemon.errors import BadRequest, Denied, NoSuchProcess, Refusal, SpecDiffers
-from netdaemon.policy.judged import Decision, Spec, Subject, tenant_of
-from netdaemon.policy.principals import Principal
 from netdaemon.policy.verbs import Verb
 from netdaemon.wire.answers import (
-    Attached,
     Changed,
-    End,
     Happened,
     Listing,
-    OfProcess,
-    Ok,
     Pruned,
     Started,
     Watching,
@@ -36,9 +23,6 @@ from netdaemon.wire.commands import (
     Again,
     Attach,
     Change,
-    Data,
-    Detach,
-    Flow,
     Info,
     Inspect,
     Kill,
@@ -47,155 +31,27 @@ from netdaemon.wire.commands import (
     Reload,
     Remove,
     Request,
-    Resize,
-    Shutdown,
     Start,
     Stop,
     Wait,
     Watch,
 )
-from netdaemon.wire.records import Fate, Reason
 from netdaemon.wire.specs import STEP_TEXT_MAX, STEPS_MAX, WAIT_MAX, Step
-from netdaemon.wire.whom import RunAs
-from tests.daemon.support import Bare, World, output_of, world
+from tests.daemon.judged import (
+    ALL,
+    NEEDED,
+    OF_ATTACHMENTS,
+    OPERATOR,
+    PLAYER,
+    STRANGER,
+    Stage,
+    furnished,
+)
 from tests.support import Logged
-
-OPERATOR, PLAYER, STRANGER = 0, 1000, 2000
-YES, NO = Decision(True, "", "yes"), Decision(False, "it may not")
-ALL = frozenset(Verb)
-
-
-@dataclass
-class Rights:
-    """A policy of a test's own: root may do everything; everybody else what is in *verbs*, to what is his tenant's."""
-
-    verbs: frozenset[Verb] = ALL
-    tenants: dict[int, str] = field(default_factory=lambda: {PLAYER: "acme", STRANGER: "other"})
-    most: int | None = None
-    tokens: dict[bytes, str] = field(default_factory=dict)
-    out: set[int] = field(default_factory=set)
-    # The question, counted from 0, that fails; and what was asked so far.
-    fails_at: int = -1
-    asked: int = 0
-    started: list[Spec] = field(default_factory=list)
-
-    def _count(self) -> None:
-        self.asked += 1
-        if self.asked - 1 == self.fails_at:
-            raise RuntimeError("injected")
-
-    @property
-    def takes_tokens(self) -> bool:
-        return bool(self.tokens)
-
-    def admit(self, principal: Principal) -> Decision:
-        self._count()
-        known = principal.token is not None or principal.uid == OPERATOR or principal.uid in self.tenants
-        return YES if known and principal.uid not in self.out else NO
-
-    def token(self, shown: bytes) -> str | None:
-        self._count()
-        return self.tokens.get(shown)
-
-    def judge(self, principal: Principal, verb: Verb, subject: Subject | None, signal: int | None = None) -> Decision:
-        self._count()
-        if principal.uid == OPERATOR:
-            return YES
-        mine = subject is None or self._is_mine(principal, subject)
-        return YES if verb in self.verbs and mine else NO
-
-    def _is_mine(self, principal: Principal, subject: Subject) -> bool:
-        return tenant_of(subject.labels) == self.tenants.get(principal.uid or 0)
-
-    def judge_start(self, principal: Principal, spec: Spec) -> Decision:
-        self.started.append(spec)
-        return self.judge(principal, Verb.START, spec)
-
-    def sees(self, principal: Principal, subject: Subject) -> bool:
-        self._count()
-        return principal.uid == OPERATOR or (bool(self.verbs) and self._is_mine(principal, subject))
-
-    def tenant(self, principal: Principal) -> str | None:
-        self._count()
-        return self.tenants.get(-1 if principal.uid is None else principal.uid)
-
-    def processes(self, principal: Principal) -> int | None:
-        self._count()
-        return self.most
-
-
-@dataclass
-class Stage:
-    """A daemon with a policy, its audit, and a process of each tenant."""
-
-    w: World
-    rights: Rights
-    path: Path
-
-    def client(self, uid: int, **options: Any) -> Bare:
-        return self.w.client(uid=uid, **options)
-
-    def ask(self, client: Bare, request: Request) -> Any:
-        return self.w.ask(client, request)[1]
-
-    def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    rights = Rights()
-    audit = Audit(str(tmp_path / "audit"))
-    with world(policy=lambda: rights, audit=audit) as w:
-        yield Stage(w, rights, tmp_path / "audit")
-    audit.close()
-
-
-R, W, H = Verb.ATTACH_READ, Verb.ATTACH_WRITE, Verb.ATTACH_HOLD
-
-# Each request, on the running process "web" or the exited one "gone", and all the verbs that it takes.
-NEEDED: list[tuple[Callable[[], Request], set[Verb]]] = [
-    (lambda: Start(argv=("new",)), {Verb.START}),
-    (lambda: Start(argv=("new",), attach=True, read_only=True), {Verb.START, R}),
-    (lambda: Start(argv=("new",), attach=True), {Verb.START, R, W}),
-    (lambda: Start(argv=("new",), attach=True, hold=5), {Verb.START, R, W, H}),
-    (lambda: Attach(process="web", read_only=True), {R}),
-    (lambda: Attach(process="web"), {R, W}),
-    (lambda: Attach(process="web", hold=-1, read_only=True), {R, H}),
-    (lambda: List(), {Verb.LIST}),
-    (lambda: Inspect(process="web"), {Verb.INSPECT}),
-    (lambda: Wait(process="gone"), {Verb.INSPECT}),
-    (lambda: Watch(), {Verb.EVENTS}),
-    (lambda: Kill(process="web", signal=1), {Verb.SIGNAL}),
-    (lambda: Stop(process="gone"), {Verb.STOP}),
-    (lambda: Stop(process="gone", steps=(Step(signal=1),)), {Verb.STOP, Verb.SIGNAL}),
-    (lambda: Stop(process="gone", steps=(Step(kill=True),)), {Verb.STOP, Verb.SIGNAL}),
-    (lambda: Stop(process="gone", steps=(Step(stdin=b"quit\n"),)), {Verb.STOP, W}),
-    (lambda: Again(process="gone"), {Verb.START}),
-    (lambda: Change(process="web", labels=("a=b",)), {Verb.START}),
-    (lambda: Remove(process="gone"), {Verb.REMOVE}),
-    (lambda: Prune(), {Verb.REMOVE}),
-    (lambda: Reload(), {Verb.RELOAD}),
-    (lambda: Shutdown(processes=Fate.STOP), {Verb.SHUTDOWN}),
-    (lambda: Info(), set()),
-]
-
-# About an attachment that one has, which was judged when it was made; or, to an id that there is none of, nothing.
-OF_ATTACHMENTS = {Data, Resize, Flow, Detach}
 
 
 def test_there_is_a_row_for_every_request() -> None:
     assert {type(request()) for request, _ in NEEDED} | OF_ATTACHMENTS == set(RESPONDERS)
-
-
-def furnished(stage: Stage) -> Bare:
-    """A player's client, and his processes."""
-    player = stage.client(PLAYER)
-    assert isinstance(stage.ask(player, Start(argv=("web",), name="web")), Started)
-    assert isinstance(stage.ask(player, Start(argv=("gone",), name="gone")), Started)
-    stage.w.children[-1].exit(0)
-    stage.w.daemon.settle()
-    return player
 
 
 @pytest.mark.parametrize("row", range(len(NEEDED)))
@@ -415,103 +271,6 @@ def test_what_was_judged_is_what_is_executed(stage: Stage) -> None:
     assert process.identity is stage.rights.started[-1]
 
 
-# --- revocation ------------------------------------------------------------------------------------------------------
-
-
-def ends(client: Bare) -> list[tuple[int, Reason]]:
-    return [(id, message.reason) for id, message in client.got if isinstance(message, End)]
-
-
-@pytest.mark.parametrize(
-    ("request_", "verb"),
-    [
-        (lambda: Attach(process="web", read_only=True), R),
-        (lambda: Attach(process="web"), W),
-        (lambda: Attach(process="web", read_only=True, hold=1000), H),
-        (lambda: Watch(), Verb.EVENTS),
-    ],
-)
-def test_what_is_revoked_ends(stage: Stage, request_: Callable[[], Request], verb: Verb) -> None:
-    """At once: no time passes here. What is not touched by it stays."""
-    player, operator = furnished(stage), stage.client(OPERATOR)
-    id, reply = stage.w.ask(player, request_())
-    assert isinstance(reply, Attached | Watching)
-    stays = stage.w.ask(operator, Attach(process="web"))[0]
-    stage.rights.verbs = ALL - {verb}
-    stage.ask(operator, Reload())
-    assert ends(player) == [(id, Reason.REVOKED)]
-    assert ends(operator) == []
-    stage.w.children[0].write(b"still\n")
-    stage.w.daemon.settle()
-    assert output_of(operator, stays) == b"still\n"
-
-
-def test_who_may_not_be_connected_any_more_is_cut_off(stage: Stage) -> None:
-    player, operator = furnished(stage), stage.client(OPERATOR)
-    id, _ = stage.w.ask(player, Attach(process="web"))
-    waiting = stage.w.post(player, Wait(process="web"))
-    stage.rights.out = {PLAYER}
-    stage.ask(operator, Reload())
-    stage.w.daemon.settle()
-    assert ends(player) == [(id, Reason.REVOKED)]
-    assert player.aborted is not None
-    assert player.lost
-    assert waiting not in [other for other, _ in player.got]
-    line = next(line for line in stage.audit() if line["request"] == "hello")
-    assert (line["principal"], line["result"]) == (f"uid:{PLAYER}", "denied")
-
-
-def test_a_wait_is_judged_again_when_it_has_come_about(stage: Stage) -> None:
-    player, operator = furnished(stage), stage.client(OPERATOR)
-    waiting = stage.w.post(player, Wait(process="web"))
-    stage.rights.verbs = ALL - {Verb.INSPECT}
-    stage.ask(operator, Reload())
-    stage.w.children[0].exit(3)
-    stage.w.daemon.settle()
-    (reply,) = [message for other, message in player.got if other == waiting]
-    assert isinstance(reply, Denied)
-
-
-def test_labels_that_take_a_process_away_revoke_it(tmp_path: Path) -> None:
-    """Who sees a process by its labels sees it no more once it has others."""
-
-    class ByLabel(Rights):
-        def _is_mine(self, principal: Principal, subject: Subject) -> bool:
-            return "game=1" in subject.labels
-
-    rights = ByLabel()
-    with world(policy=lambda: rights) as w:
-        player, operator = w.client(uid=PLAYER), w.client(uid=OPERATOR)
-        w.ask(operator, Start(argv=("a",), name="a", labels=("game=1",)))
-        id, _ = w.ask(player, Attach(process="a", read_only=True))
-        w.ask(operator, Change(process="a", labels=("game=2",)))
-        assert ends(player) == [(id, Reason.REVOKED)]
-
-
-def test_a_bad_policy_leaves_the_old_one(tmp_path: Path) -> None:
-    given: list[Policy | BadRequest] = [Rights()]
-
-    def policy() -> Policy:
-        if isinstance(given[-1], BadRequest):
-            raise given[-1]
-        return given[-1]
-
-    with world(policy=policy) as w:
-        operator, player = w.client(uid=OPERATOR), w.client(uid=PLAYER)
-        w.ask(player, Start(argv=("a",), name="a"))
-        id, _ = w.ask(player, Attach(process="a"))
-        given.append(BadRequest("line 3 is wrong"))
-        reply = w.ask(operator, Reload())[1]
-        assert isinstance(reply, BadRequest)
-        assert "line 3 is wrong" in str(reply)
-        assert "stays as it was" in str(reply)
-        assert ends(player) == []
-        assert isinstance(w.ask(player, Inspect(process="a"))[1], OfProcess)
-        given.append(Rights(out={PLAYER}))
-        assert isinstance(w.ask(operator, Reload())[1], Ok)
-        assert ends(player) == [(id, Reason.REVOKED)]
-
-
 # --- who is let in ---------------------------------------------------------------------------------------------------
 
 
@@ -547,97 +306,3 @@ def test_nobody_is_let_in_if_that_cannot_be_decided(stage: Stage, logged: Logged
     stage.rights.asked, stage.rights.fails_at = 0, 0
     assert stage.client(OPERATOR).aborted is not None
     assert len(logged.flush(RuntimeError)) == 1
-
-
-# --- the audit -------------------------------------------------------------------------------------------------------
-
-
-def test_the_audit_has_what_changes_and_what_is_refused(stage: Stage) -> None:
-    player = furnished(stage)
-    stage.ask(player, Inspect(process="web"))
-    stage.ask(player, List())
-    id, _ = stage.w.ask(player, Attach(process="web"))
-    stage.ask(player, Data(to=id, payload=b"hidden\n"))
-    stage.rights.verbs = ALL - {Verb.SIGNAL}
-    stage.ask(player, Kill(process="web", signal=9))
-    stage.ask(player, Start(argv=("a", "\x1b[31m\n\x7f\u202e"), env=("PASSWORD=hunter2",)))
-    lines = stage.audit()
-    assert [(line["request"], line["result"]) for line in lines] == [
-        ("start", "done"),
-        ("start", "done"),
-        ("attach", "done"),
-        ("kill", "denied"),
-        ("start", "done"),
-    ]
-    assert lines[3]["why"] == "it may not"
-    assert lines[3]["signal"] == "KILL"
-    assert lines[0]["rule"] == "yes"
-    assert lines[0]["process"] == stage.w.daemon.service.table.find("web").id
-    assert all(line["principal"] == f"uid:{PLAYER}" for line in lines)
-    text = stage.path.read_text()
-    assert "hunter2" not in text
-    assert "hidden" not in text
-    assert text.isascii()
-    assert text.replace("\n", "").isprintable()
-    assert stage.path.stat().st_mode & 0o777 == 0o600
-
-
-def test_an_audit_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    audit = Audit(str(tmp_path / "a"))
-    rights = Rights()
-    with world(policy=lambda: rights, audit=audit) as w:
-        operator = w.client(uid=OPERATOR)
-        audit.close()
-        (tmp_path / "a").unlink()
-        (tmp_path / "a").mkdir()
-        assert isinstance(w.ask(operator, Start(argv=("a",)))[1], Started)
-        degraded = w.ask(operator, Info())[1].degraded  # type: ignore[union-attr]
-        assert any("audit" in one for one in degraded)
-        (tmp_path / "a").rmdir()
-        w.ask(operator, Start(argv=("b",)))
-    audit.close()
-    assert [json.loads(line)["argv"] for line in (tmp_path / "a").read_text().splitlines()] == [["b"]]
-
-
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "two names", "directory"])
-def test_what_is_no_file_of_its_own_is_no_audit(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "audit"
-    if kind == "symlink":
-        path.symlink_to(tmp_path / "elsewhere")
-    elif kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    else:
-        (tmp_path / "other").touch()
-        path.hardlink_to(tmp_path / "other")
-    try:
-        Audit(str(path))
-    except OSError as error:
-        assert error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO)
-    else:
-        raise AssertionError("it was taken")
-
-
-def test_a_renamed_audit_is_begun_anew(stage: Stage) -> None:
-    operator = stage.client(OPERATOR)
-    stage.ask(operator, Start(argv=("a",)))
-    stage.path.rename(stage.path.with_suffix(".1"))
-    stage.ask(operator, Reload())
-    assert [line["request"] for line in stage.audit()] == ["reload"]
-
-
-def test_the_page_on_it_has_every_key(stage: Stage) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "audit.rst").read_text()
-    player, operator = furnished(stage), stage.client(OPERATOR)
-    stage.ask(player, Stop(process="gone", steps=(Step(signal=15), Step(stdin=b"quit\n"))))
-    for make, _ in NEEDED:
-        stage.ask(operator, make())
-    stage.ask(operator, Start(argv=("a",), path="/bin/a", run_as=RunAs(user="root", chroot="/srv")))
-    stage.rights.out = {PLAYER}
-    stage.client(PLAYER)
-    stage.w.daemon.settle()
-    keys = {key for line in stage.audit() for key in line}
-    assert {"user", "uid", "chroot", "select", "rule", "why", "steps", "hold"} <= keys
-    assert not {key for key in keys if f"``{key}``" not in page}
-    assert not {line["request"] for line in stage.audit() if f"``{line['request']}``" not in page}

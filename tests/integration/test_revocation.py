@@ -20,7 +20,8 @@ from netdaemon.wire.answers import Attached, End
 from netdaemon.wire.client import ClientConnection
 from netdaemon.wire.commands import Attach, Hello
 from netdaemon.wire.records import Reason
-from tests.support import PATIENCE, Figure, RunningDaemon, eventually, running_daemon
+from tests.faults.wire import eventually
+from tests.support import PATIENCE, Figure, RunningDaemon, running_daemon
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, too")
 
